@@ -125,9 +125,7 @@ class ModulatedConv2d(nn.Module):
 
     def _convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         f = self.fir if self.up > 1 else None
-        return conv2d_resample(
-            x, weight, f, up=self.up, padding=self.padding, groups=groups, flip_weight=self.up == 1
-        )
+        return conv2d_resample(x, weight, f, up=self.up, padding=self.padding, groups=groups, flip_weight=self.up == 1)
 
     def _modulate_weights(self, x: Tensor, style: Tensor, weight: Tensor) -> Tensor:
         kernels = weight[None] * style[:, None, :, None, None]  # [B, C_out, C_in, k, k]

@@ -1,0 +1,183 @@
+"""The method's two trained networks: the motion encoder E_m and the mapper M (arXiv 2504.13021).
+
+    g = G(M(E_i(identity) + E_m(driving)))     (+ is concatenation)
+
+Legend: B batch, L = n_styles, D = w_dim, N = motion_dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latent_reenact.errors import ConfigError
+from latent_reenact.models.irse import BodyConfig, body, input_layer
+from latent_reenact.models.layers import EqualLinear
+
+MapperForm = Literal["full", "shared", "separate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionEncoderConfig:
+    """Sizes of E_m. The defaults are the published network."""
+
+    input: Literal["rgb", "grey_normalized"] = "rgb"  # grey with local contrast removed: blind to skin and light
+    input_size: int = 256
+    n_styles: int = 18
+    motion_dim: int = 512
+    bottleneck: int = 512
+    body: BodyConfig = field(default_factory=BodyConfig)
+
+    @property
+    def feature_size(self) -> int:
+        """Side of the pooled features: 7 in the published network, or less where the body ends smaller."""
+        return min(7, self.input_size // 2 ** len(self.body.widths))
+
+
+class MotionEncoder(nn.Module):
+    """Aligned driving face -> motion code.
+
+    IR-SE body, BN, 7×7 average pool, Linear to the bottleneck, equalised Linear to the codes.
+    Module names follow the published checkpoint (`output_layer_2`, `linear`).
+    """
+
+    Config = MotionEncoderConfig
+
+    def __init__(self, config: MotionEncoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or MotionEncoderConfig()
+        width, size = config.body.widths[-1], config.feature_size
+        self.input_layer = input_layer(3 if config.input == "rgb" else 1, config.body.widths[0])
+        self.body = body(config.body)
+        self.output_layer_2 = nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.AdaptiveAvgPool2d((size, size)),
+            nn.Flatten(),
+            nn.Linear(width * size * size, config.bottleneck),
+        )
+        self.linear = EqualLinear(config.bottleneck, config.n_styles * config.motion_dim)
+
+    def bottleneck(self, images: Tensor) -> Tensor:
+        """images [B, 3, H, W] in [-1, 1], aligned -> [B, bottleneck]."""
+        size = self.config.input_size
+        if tuple(images.shape[2:]) != (size, size):
+            images = F.adaptive_avg_pool2d(images, (size, size))
+        x = images if self.config.input == "rgb" else normalize_contrast(images)
+        return self.output_layer_2(self.body(self.input_layer(x)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, 3, H, W] in [-1, 1], aligned -> motion [B, L, N]."""
+        codes = self.linear(self.bottleneck(images))
+        return codes.reshape(-1, self.config.n_styles, self.config.motion_dim)
+
+
+def normalize_contrast(images: Tensor) -> Tensor:
+    """RGB [B, 3, S, S] -> grey [B, 1, S, S] with local mean 0 and local deviation about 1 (windows of S / 4)."""
+    grey = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    window = max(3, images.shape[-1] // 4 | 1)
+
+    def blur(x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(x, (window // 2,) * 4, mode="reflect"), window, 1)
+
+    centred = grey - blur(grey)
+    return centred / (blur(centred.square()) + 4e-3).sqrt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionMapperConfig:
+    """Sizes of M. The defaults are the published network."""
+
+    form: MapperForm = "full"  # one layer over all codes; or one per style, shared by all styles or separate
+    n_styles: int = 18
+    w_dim: int = 512
+    motion_dim: int = 512
+    hidden: tuple[int, ...] = ()  # widths of hidden layers (leaky ReLU); none in the published network
+    residual: bool = False  # add the identity's code to the output
+
+    def __post_init__(self) -> None:
+        if self.form == "full" and (self.hidden or self.residual):
+            raise ConfigError("form 'full' is the published single layer: hidden must be empty and residual false")
+
+
+class MotionMapper(nn.Module):
+    """(identity w_plus, motion) -> w_plus of that person with that pose and expression."""
+
+    Config = MotionMapperConfig
+
+    def __init__(self, config: MotionMapperConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or MotionMapperConfig()
+        if config.form == "full":
+            n_in = config.n_styles * (config.w_dim + config.motion_dim)
+            self.linear = nn.Linear(n_in, config.n_styles * config.w_dim)
+            nn.init.constant_(self.linear.weight, 1e-5)
+            nn.init.constant_(self.linear.bias, 1e-3)
+            return
+        copies = 1 if config.form == "shared" else config.n_styles
+        widths = [config.w_dim + config.motion_dim, *config.hidden, config.w_dim]
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.weights = nn.ParameterList(torch.randn(copies, a, b) * a**-0.5 for a, b in pairs)
+        self.biases = nn.ParameterList(torch.zeros(copies, 1, b) for _, b in pairs)
+        if config.residual:
+            nn.init.zeros_(self.weights[-1])
+
+    def forward(self, identity: Tensor, motion: Tensor) -> Tensor:
+        """identity [B, L, D], motion [B, L, N] -> w_plus [B, L, D]; either may have B = 1."""
+        batch = max(len(identity), len(motion))
+        identity, motion = identity.expand(batch, -1, -1), motion.expand(batch, -1, -1)
+        if self.config.form == "full":
+            flat = torch.cat([identity.flatten(1), motion.flatten(1)], dim=1)
+            return self.linear(flat).reshape(identity.shape)
+        x = torch.cat([identity, motion], dim=2).transpose(0, 1)  # [L, B, D + N]
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = F.leaky_relu(x, 0.2) if i > 0 else x
+            x = x @ weight + bias
+        w_plus = x.transpose(0, 1)
+        return identity + w_plus if self.config.residual else w_plus
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionControlConfig:
+    """Sizes of the sliders' two small networks."""
+
+    controls: tuple[str, ...] = ()  # names, in order
+    scales: tuple[float, ...] = ()  # one unit of the network's input in the control's own unit
+    n_styles: int = 18
+    motion_dim: int = 512
+    hidden: int = 128
+
+    def __post_init__(self) -> None:
+        if len(self.controls) != len(self.scales):
+            raise ConfigError(f"controls: got {len(self.controls)} names and {len(self.scales)} scales")
+
+
+class MotionControl(nn.Module):
+    """Sliders <-> motion code: angles in degrees (`*_deg`), expressions as coefficients in 0..1."""
+
+    Config = MotionControlConfig
+
+    def __init__(self, config: MotionControlConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_controls, n_codes = len(config.controls), config.n_styles * config.motion_dim
+        self.to_motion = _perceptron(n_controls, config.hidden, n_codes)
+        self.to_controls = _perceptron(n_codes, config.hidden, n_controls)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor(config.scales), persistent=False)
+
+    def encode(self, controls: Tensor) -> Tensor:
+        """controls [B, K], in their own units -> motion [B, L, N]."""
+        codes = self.to_motion(controls / self.scale)
+        return codes.reshape(-1, self.config.n_styles, self.config.motion_dim)
+
+    def decode(self, motion: Tensor) -> Tensor:
+        """motion [B, L, N] -> controls [B, K], in their own units."""
+        return self.to_controls(motion.flatten(1)) * self.scale
+
+
+def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_in, hidden), nn.SiLU(), nn.Linear(hidden, n_out))

@@ -1,0 +1,77 @@
+"""ReStyle: inversion by a few residual steps (Alaluf et al. 2021, arXiv 2104.02699, section 3).
+
+w_{t+1} = w_t + E(x, y_t),   y_t = G(w_t),   w_0 = the average latent
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latent_reenact.models.encoders import StyleEncoder
+from latent_reenact.models.stylegan2 import StyleGAN2Generator
+
+
+def face_pool(images: Tensor, size: int) -> Tensor:
+    """Average-pool (or replicate) to size × size, as upstream does between generator and encoder."""
+    return F.adaptive_avg_pool2d(images, (size, size))
+
+
+class ReStyleEncoder(nn.Module):
+    """An encoder of six channels with its generator and its starting point.
+
+    Args:
+        encoder: takes [picture, current estimate] stacked on channels.
+        generator: frozen; held, but not part of this module's weights.
+        steps: default number of steps (5 in the paper).
+    """
+
+    def __init__(self, encoder: StyleEncoder, generator: StyleGAN2Generator, *, steps: int = 5) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._generator = (generator,)  # in a tuple, so that its weights are saved once, elsewhere
+        self.steps = steps
+        self.latent_avg: Tensor
+        self.register_buffer("latent_avg", torch.zeros(generator.config.n_styles, generator.config.w_dim))
+
+    @property
+    def generator(self) -> StyleGAN2Generator:
+        """The generator that draws the estimates."""
+        return self._generator[0]
+
+    @property
+    def input_size(self) -> int:
+        """Side of the pictures that the encoder takes."""
+        return self.encoder.config.input_size
+
+    def average_image(self) -> Tensor:
+        """Picture of the average latent, [1, 3, input_size, input_size]."""
+        return face_pool(self.generator.synthesis(self.latent_avg[None]), self.input_size)
+
+    def step(self, images: Tensor, estimate: Tensor, w_plus: Tensor) -> Tensor:
+        """One residual step: the next w_plus [B, L, D]."""
+        return w_plus + self.encoder(torch.cat([images, estimate], dim=1))
+
+    def trajectory(self, images: Tensor, steps: int | None = None) -> list[Tensor]:
+        """w_plus after each step.
+
+        Args:
+            images: [B, 3, H, W] in [-1, 1], aligned; pooled to the encoder's size where they differ.
+        """
+        if tuple(images.shape[2:]) != (self.input_size, self.input_size):
+            images = face_pool(images, self.input_size)
+        w_plus = self.latent_avg.expand(len(images), -1, -1)
+        estimate = self.average_image().expand(len(images), -1, -1, -1)
+        history = []
+        for i in range(self.steps if steps is None else steps):
+            if i > 0:
+                estimate = face_pool(self.generator.synthesis(w_plus), self.input_size)
+            w_plus = self.step(images, estimate, w_plus)
+            history.append(w_plus)
+        return history
+
+    @torch.no_grad()
+    def invert(self, images: Tensor, steps: int | None = None) -> Tensor:
+        """images [B, 3, H, W] in [-1, 1], aligned -> w_plus [B, L, D]."""
+        return self.trajectory(images, steps)[-1]

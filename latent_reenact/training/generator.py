@@ -1,0 +1,130 @@
+"""The generator's paired stage: factors of a synthetic portrait -> its picture, grown from 16² up.
+
+The factors' conditioning vector stands where z stands in StyleGAN2; `mapping_skip` keeps every factor
+linearly readable in w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
+from latent_reenact.training.data import PortraitSet, Standardizer, load_shards, to_float
+from latent_reenact.training.loop import Loop, LoopConfig
+from latent_reenact.training.losses import psnr, pyramid_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedConfig:
+    """The paired stage."""
+
+    generator: GeneratorConfig
+    growth: dict[int, LoopConfig]  # resolution -> its loop, in order
+    eye_mouth_weight: float = 3.0  # added to the loss weight round eyes and mouth
+    training_limit: int | None = None  # portraits
+
+
+def eye_mouth_weight(landmarks: Tensor, resolution: int, extra: float) -> Tensor:
+    """Loss weight 1 + extra inside soft boxes round the eyes and the mouth, mean 1.
+
+    landmarks [B, 68, 2] in pixels -> [B, 1, R, R].
+    """
+    centres = torch.arange(resolution) + 0.5
+    boxes = ((36, 42, 0.35, 0.9), (42, 48, 0.35, 0.9), (48, 68, 0.15, 0.35))  # first, last, margins in x and y
+    inside = torch.zeros(len(landmarks), resolution, resolution)
+    for first, last, margin_x, margin_y in boxes:
+        points = landmarks[:, first:last]
+        low, high = points.amin(1), points.amax(1)
+        centre, half = (low + high) / 2, (high - low) / 2  # [B, 2]
+        width = half[:, 0] * (1 + margin_x) + 0.5
+        height = torch.maximum(half[:, 1] * (1 + margin_y), half[:, 0] * 0.45) + 0.5
+        dx = (centres[None, None, :] - centre[:, 0, None, None]).abs() / width[:, None, None]
+        dy = (centres[None, :, None] - centre[:, 1, None, None]).abs() / height[:, None, None]
+        inside = torch.maximum(inside, (1.5 - torch.maximum(dx, dy)).mul(2).clamp(0, 1))
+    weight = 1 + extra * inside[:, None]
+    return weight / weight.mean()
+
+
+class PairedStage:
+    """One resolution of the paired stage."""
+
+    def __init__(
+        self, module: StyleGAN2Generator, train: PortraitSet, test: PortraitSet, inputs: Standardizer, extra: float
+    ) -> None:
+        self.module, self.train, self.test, self.inputs, self.extra = module, train, test, inputs, extra
+
+    def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:
+        index = torch.randint(len(self.train), (batch,), generator=generator)
+        truth, landmarks, conditioning = self.train.batch(index)
+        weight = eye_mouth_weight(landmarks, truth.shape[-1], self.extra)
+        image = draw(self.module, self.inputs(conditioning))
+        return pyramid_loss(image, truth, weight), {}
+
+    @torch.no_grad()
+    def evaluate(self, average: nn.Module, folder: Path) -> dict[str, float]:
+        truth, landmarks, conditioning = self.test.batch(torch.arange(min(256, len(self.test))))
+        image = torch.cat([draw(average, part) for part in self.inputs(conditioning).split(64)])
+        mask = (eye_mouth_weight(landmarks, truth.shape[-1], 9.0) > 1).float()
+        save_sheet([truth[:12], image[:12]], folder / "sheet.png")
+        return {"psnr_db": psnr(image, truth), "eye_mouth_psnr_db": psnr(image, truth, mask)}
+
+
+def draw(generator: nn.Module, z: Tensor) -> Tensor:
+    """z [B, K] -> image [B, 3, R, R] float32, convolutions in bf16; the mapping stays in float32."""
+    w_plus = generator.broadcast(generator.mapping(z))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return generator.synthesis(w_plus, noise_mode="none").float()
+
+
+def train_generator(
+    config: PairedConfig, train_shards: Sequence[Path], test_shards: Sequence[Path], folder: Path
+) -> tuple[StyleGAN2Generator, Standardizer]:
+    """Grow the generator through `config.growth`; each resolution resumes where it stopped."""
+    state: dict[str, Tensor] = {}
+    module = inputs = None
+    for resolution, loop_config in config.growth.items():
+        train = load_shards(train_shards, resolution, config.training_limit)
+        test = load_shards(test_shards, resolution)
+        inputs = inputs or Standardizer.fit(train.conditioning)
+        module = grown(replace(config.generator, resolution=resolution, z_dim=inputs.size), state)
+        stage = PairedStage(module, train, test, inputs, config.eye_mouth_weight)
+        state = Loop(stage, loop_config, folder / f"{resolution}").run().state_dict()
+    if module is None or inputs is None:
+        raise ValueError("growth: got no resolution, expected at least one")
+    module.load_state_dict(state)
+    return module, inputs
+
+
+def grown(config: GeneratorConfig, state: dict[str, Tensor]) -> StyleGAN2Generator:
+    """A generator that starts from a smaller one's weights; the new skip to RGB starts at zero."""
+    torch.manual_seed(config.resolution)
+    module = StyleGAN2Generator(config).to(memory_format=torch.channels_last)
+    if state:
+        module.load_state_dict(state, strict=False)
+        nn.init.zeros_(module.synthesis.blocks[-1].to_rgb.conv.weight)
+    for name, parameter in module.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.requires_grad_(False)  # the portraits are exact: there is nothing random to draw
+    return module
+
+
+def save_sheet(rows: Sequence[Tensor], path: Path, scale: int = 2) -> None:
+    """Rows of pictures [N, 3, R, R] in [-1, 1] as one PNG."""
+    strips = [np.concatenate(list(to_uint8(row)), axis=1) for row in rows]
+    sheet = Image.fromarray(np.concatenate(strips, axis=0))
+    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(path)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3]."""
+    return (images.clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+__all__ = ["PairedConfig", "PairedStage", "draw", "save_sheet", "to_float", "to_uint8", "train_generator"]

@@ -1,0 +1,190 @@
+"""One training loop for every stage: gradient steps in one or several processes, averages, checkpoints, stop and resume."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from latent_reenact.errors import InterruptedRunError
+from latent_reenact.training.optim import Muon, schedule, split_parameters, update_average
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long and how fast a stage trains."""
+
+    images: int  # pictures seen, over all processes
+    batch: int = 16  # a process and step
+    muon_lr: float = 8e-3  # weights of two or more dimensions
+    adam_lr: float = 1e-2  # the rest
+    adam_betas: tuple[float, float] = (0.9, 0.99)
+    flat: float = 0.45  # share of the run before the cosine
+    ema_decay: float = 0.998
+    save_seconds: float = 120.0
+    log_seconds: float = 30.0
+
+
+class Stage(Protocol):
+    """What a stage brings: a module to train, its loss, and a measure on held-out data."""
+
+    module: nn.Module
+
+    def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one random batch, and scalars to log."""
+
+    def evaluate(self, average: nn.Module, folder: Path) -> dict[str, float]:
+        """Measures of the averaged weights; may leave a picture in `folder`."""
+
+
+class Processes:
+    """This process among those that train together (torch.distributed with gloo), or alone."""
+
+    def __init__(self) -> None:
+        self.rank = int(os.environ.get("RANK", 0))
+        self.size = int(os.environ.get("WORLD_SIZE", 1))
+        if self.size > 1 and not dist.is_initialized():
+            dist.init_process_group("gloo")
+
+    def average_gradients(self, parameters: list[nn.Parameter], stop: bool) -> bool:
+        """Average the gradients in place; True if any process wants to stop."""
+        if self.size == 1:
+            return stop
+        held = [p for p in parameters if p.grad is not None]
+        flat = torch.cat([p.grad.reshape(-1) for p in held] + [torch.tensor([float(stop)])])
+        dist.all_reduce(flat)
+        flat /= self.size
+        offset = 0
+        for p in held:
+            p.grad.copy_(flat[offset : offset + p.numel()].view_as(p))
+            offset += p.numel()
+        return bool(flat[-1] > 0)
+
+
+class Loop:
+    """Trains `stage.module`; keeps its averaged weights in `average`.
+
+    The state (weights, averages, optimisers, random numbers, counters) is saved atomically to
+    `folder/state.pt`, and a run continues from there.
+    """
+
+    def __init__(self, stage: Stage, config: LoopConfig, folder: Path, *, log: Callable[[str], None] = print) -> None:
+        self.stage, self.config, self.folder, self.log = stage, config, folder, log
+        self.processes = Processes()
+        self.average = copy.deepcopy(stage.module).requires_grad_(False)
+        matrices, rest = split_parameters(stage.module)
+        self.optimizers: list[torch.optim.Optimizer] = [Muon(matrices, config.muon_lr)] if matrices else []
+        if rest:
+            self.optimizers.append(torch.optim.Adam(rest, config.adam_lr, betas=config.adam_betas))
+        self.base_lrs = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
+        self.random = torch.Generator().manual_seed(1000 + self.processes.rank)
+        self.step, self.seen, self.skipped = 0, 0, 0
+        self.stop_requested = False
+
+    def run(self) -> nn.Module:
+        """Train to the end and return the averaged module.
+
+        Raises:
+            InterruptedRunError: on SIGTERM or SIGINT, after saving.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self._steps()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return self.average
+
+    def _steps(self) -> None:
+        parameters = [p for p in self.stage.module.parameters() if p.requires_grad]
+        saved = logged = time.monotonic()
+        seen_logged, sums = self.seen, {}
+        while self.seen < self.config.images:
+            loss, scalars = self.stage.loss(self.random, self.config.batch)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            stop = self.processes.average_gradients(parameters, self.stop_requested)
+            self._update(parameters)
+            for key, value in {"loss": float(loss.detach()), **scalars}.items():
+                sums.setdefault(key, []).append(value)
+            now = time.monotonic()
+            if self.processes.rank == 0 and (now - logged > self.config.log_seconds):
+                self._report(sums, (self.seen - seen_logged) / (now - logged))
+                logged, seen_logged, sums = time.monotonic(), self.seen, {}
+            if stop or (now - saved > self.config.save_seconds):
+                self._save()
+                saved = time.monotonic()
+            if stop:
+                raise InterruptedRunError(f"stopped after {self.seen} pictures; run the same command again to go on")
+        self._report(sums, 0.0)
+        self._save()
+
+    def _update(self, parameters: list[nn.Parameter]) -> None:
+        grads = [p.grad for p in parameters if p.grad is not None]
+        if not all(torch.isfinite(n) for n in torch._foreach_norm(grads)):
+            self.skipped += 1
+        else:
+            factor = schedule(self.seen / self.config.images, self.step, flat=self.config.flat)
+            for optimizer, lrs in zip(self.optimizers, self.base_lrs, strict=True):
+                for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+                    group["lr"] = lr * factor
+                optimizer.step()
+            update_average(self.average, self.stage.module, self.step, self.config.ema_decay)
+        self.step += 1
+        self.seen += self.config.batch * self.processes.size
+
+    def _report(self, sums: dict[str, list[float]], rate: float) -> None:
+        if self.processes.rank != 0:
+            return
+        line: dict[str, Any] = {"seen": self.seen, "images_per_s": round(rate, 1), "skipped": self.skipped}
+        line |= {key: round(sum(values) / len(values), 4) for key, values in sums.items()}
+        line |= {key: round(value, 4) for key, value in self.stage.evaluate(self.average, self.folder).items()}
+        text = json.dumps(line)
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(text + "\n")
+        self.log(text)
+
+    def _request_stop(self, *_: object) -> None:
+        self.stop_requested = True
+
+    def _state_path(self) -> Path:
+        return self.folder / f"state.{self.processes.rank}.pt"
+
+    def _save(self) -> None:
+        state = {
+            "module": self.stage.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "random": self.random.get_state(),
+            "counters": (self.step, self.seen, self.skipped),
+        }
+        temporary = self._state_path().with_suffix(".tmp")
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._state_path())
+
+    def _resume(self) -> None:
+        if not self._state_path().exists():
+            return
+        state = torch.load(self._state_path(), weights_only=True)  # our own file
+        self.stage.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.random.set_state(state["random"])
+        self.step, self.seen, self.skipped = state["counters"]
