@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -23,7 +24,15 @@ _BOX_RISE = 0.036
 _SAME_FACE_IOU = 0.3
 _LARGEST_JUMP = 0.25  # between two frames, in sides of the box: a head does not move faster, a lost track does
 _LARGEST_GROWTH = 1.25
-_LOCAL_BOX_PX = 110.0  # the face's width in the small window in which it is looked for first
+_UNSEEN_FRAMES = 8  # how long landmarks are believed that no detector confirms: a face turned far away
+_SEARCH_EVERY = 8  # frames between two searches of the whole frame for a lost face
+
+# The small window in which the face is looked for first: the face's width there, in pixels. Sizes go in dlib's own
+# steps and corners in cells of its grid, since a window that followed the face smoothly would make the box jump
+# between grid positions, and the landmarks with it (crop size unsteady by 10 % instead of 1 %).
+_WINDOW_BOX_PX = 130.0
+_WINDOW_STEP = 1.2
+_WINDOW_CELL_PX = 8
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,9 @@ class TrackedFrame:
 class FaceTrack:
     """Follows one face through the frames of a video.
 
-    A detector looks at the whole frame only at the start and after a loss. Every `detect_every` frames it looks
-    at a small window around the face, to make sure that there still is one; in between, the landmarks of one
-    frame give the box for the next. One track serves one video and one thread.
+    The detector searches the whole frame only at the start and after a loss; from then on it looks at a small
+    window around where the face was. Where that is skipped or finds nothing, the landmarks of one frame give the
+    box for the next, as long as they move like a head. One track serves one video and one thread.
 
     Args:
         detector: finds faces; dlib's by default.
@@ -58,7 +67,8 @@ class FaceTrack:
             face, so that the head moves inside it; "none" takes each frame as it is.
         scale: widens the crop against FFHQ's own framing.
         fps: frames per second, for the low-pass.
-        detect_every: frames between two looks of the detector; 1 looks at each.
+        detect_every: let the detector look at every n-th frame only. Each look costs a few milliseconds; without
+            it, a quickly turning head is read less well.
         patience: how many frames a video may begin with before its first face. They are held back until then.
         max_gap: how many frames in a row the face may be away later on.
         name: what the frames come from, for messages.
@@ -72,7 +82,7 @@ class FaceTrack:
         smoothing: Smoothing = "lowpass",
         scale: float = 1.0,
         fps: float = 25.0,
-        detect_every: int = 8,
+        detect_every: int = 1,
         patience: int = 25,
         max_gap: int = 250,
         name: str = "the video",
@@ -90,7 +100,7 @@ class FaceTrack:
         self._filter = AlignmentFilter(fps)
         self._face: Face | None = None  # last one seen, here or in an earlier frame
         self._alignment: Alignment | None = None
-        self._unchecked = 0  # frames since the detector last saw the face
+        self._unseen = 0  # frames since the detector last saw the face
         self._missing = 0  # frames since anything saw the face
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[TrackedFrame]:
@@ -142,34 +152,35 @@ class FaceTrack:
 
     def _follow(self, image: np.ndarray, last: Face) -> Face | None:
         """The face that was there in the frame before."""
-        landmarks = self.detector.landmarks(image, _box_of(last.landmarks))
+        self._unseen += 1
+        if self._unseen >= self.detect_every:
+            seen = self._look_near(image, last)
+            if seen is not None:
+                return self._confirmed(seen)
+        landmarks = self.detector.landmarks(image, last.box)
         guess = Face(_box_of(landmarks), last.score, landmarks)
-        plausible = _moved_a_little(last.box, guess.box)
-        self._unchecked += 1
-        if plausible and self._unchecked < self.detect_every:
-            return guess
-        seen = self._look_near(image, last)
-        if seen is not None:
-            self._unchecked = 0
-            return guess if plausible and _iou(seen.box, guess.box) > 2 * _SAME_FACE_IOU else _tidied(seen)
-        # A face turned far away escapes the detector; trust the landmarks a little longer.
-        return guess if plausible and self._unchecked < 3 * self.detect_every else None
+        trusted = self._unseen < max(self.detect_every, _UNSEEN_FRAMES)
+        return guess if trusted and _moved_a_little(last.box, guess.box) else None
 
     def _acquire(self, image: np.ndarray) -> Face | None:
         """A face where there was none in the frame before."""
-        if self._face is not None:
+        if self._face is None:
+            faces, which = self.detector.detect(image), self.which
+        else:
             near = self._look_near(image, self._face)
             if near is not None:
-                self._unchecked = 0
-                return _tidied(near)
-            if self._missing % self.detect_every:
+                return self._confirmed(near)
+            if self._missing % _SEARCH_EVERY:
                 return None
-        faces = self.detector.detect(image, thorough=self._face is None)
+            faces, which = self.detector.detect(image, thorough=False), "largest"
         if not faces:
             return None
-        self._unchecked = 0
-        which = self.which if self._face is None else "largest"
-        return _tidied(choose_face(faces, which, name=f"frame {self.frames_seen} of {self.name}")[0])
+        return self._confirmed(choose_face(faces, which, name=f"frame {self.frames_seen} of {self.name}")[0])
+
+    def _confirmed(self, seen: Face) -> Face:
+        """A detected face, with the box its landmarks ask for, so that boxes of consecutive frames compare."""
+        self._unseen = 0
+        return Face(_box_of(seen.landmarks), seen.score, seen.landmarks)
 
     def _look_near(self, image: np.ndarray, last: Face) -> Face | None:
         """Look for the same face in a small window around where it was."""
@@ -204,11 +215,6 @@ def _box_of(landmarks: np.ndarray) -> Box:
     return (float(x - half), float(y - half), float(x + half), float(y + half))
 
 
-def _tidied(face: Face) -> Face:
-    """A detected face with the box its landmarks ask for, so that boxes of consecutive frames compare."""
-    return Face(_box_of(face.landmarks), face.score, face.landmarks)
-
-
 def _moved_a_little(before: Box, after: Box) -> bool:
     side = before[2] - before[0]
     growth = (after[2] - after[0]) / side
@@ -226,14 +232,15 @@ def _iou(a: Box, b: Box) -> float:
 
 
 def _window(image: np.ndarray, box: Box) -> tuple[np.ndarray | None, np.ndarray, float]:
-    """The surroundings of `box`, brought to a fixed size; their offset in the picture and the zoom used."""
+    """The surroundings of `box`, brought to about one size; their offset in the picture and the zoom used."""
     import cv2
 
     height, width = image.shape[:2]
     side = box[2] - box[0]
-    left, top = (max(0, int(v - 0.6 * side)) for v in box[:2])
+    zoom = _WINDOW_STEP ** round(math.log(_WINDOW_BOX_PX / side, _WINDOW_STEP))
+    cell = max(1, round(_WINDOW_CELL_PX / zoom))
+    left, top = (max(0, int((v - 0.6 * side) // cell) * cell) for v in box[:2])
     right, bottom = (min(n, int(v + 0.6 * side) + 1) for n, v in zip((width, height), box[2:], strict=True))
-    zoom = _LOCAL_BOX_PX / side
     if right - left < 0.5 * side or bottom - top < 0.5 * side:
         return None, np.zeros(2), zoom
     size = (max(1, round((right - left) * zoom)), max(1, round((bottom - top) * zoom)))
