@@ -25,7 +25,7 @@ if importlib.util.find_spec("latent_reenact.custom_ops") is None:
 
 _EXPORTS = {
     "load": "latent_reenact.systems",
-    "load_network": "latent_reenact.weights",
+    "load_network": "latent_reenact.models",
     "sample_identity": "latent_reenact.editing",
     "Identity": "latent_reenact.systems",
     "Result": "latent_reenact.systems",
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from latent_reenact.editing import sample_identity
     from latent_reenact.errors import LatentReenactError
     from latent_reenact.media import VideoWriter
+    from latent_reenact.models import load_network
     from latent_reenact.systems import Identity, Result, load
-    from latent_reenact.weights import load_network
 
 
 def __getattr__(name: str) -> Any:

@@ -114,7 +114,7 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path}: got {value!r}, expected a mapping")
-        return {_convert(args[0], k, path): _convert(args[1], v, f"{path}.{k}") for k, v in value.items()}
+        return {_convert_key(args[0], k, path): _convert(args[1], v, f"{path}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_dict(kind, value, where=f"{path}.")  # type: ignore[arg-type]
     return _convert_scalar(kind, value, path)
@@ -141,6 +141,13 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, .
     if len(args) != len(value):
         raise ConfigError(f"{path}: got {len(value)} values, expected {len(args)}")
     return tuple(_convert(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+
+
+def _convert_key(kind: Any, key: Any, path: str) -> Any:
+    """JSON has text for keys where we have numbers."""
+    if kind is int and isinstance(key, str) and key.isdecimal():
+        return int(key)
+    return _convert(kind, key, path)
 
 
 def _convert_scalar(kind: Any, value: Any, path: str) -> Any:

@@ -1,5 +1,6 @@
 """The networks, from small parts to whole models. Sizes are configuration: published ones are the defaults."""
 
+from latent_reenact.models.build import load_network, load_networks, save_networks
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
 from latent_reenact.models.irse import BodyConfig
 from latent_reenact.models.motion import (
@@ -26,4 +27,7 @@ __all__ = [
     "ReStyleEncoder",
     "StyleEncoder",
     "StyleGAN2Generator",
+    "load_network",
+    "load_networks",
+    "save_networks",
 ]

@@ -1,4 +1,4 @@
-"""One training loop for every stage: gradient steps in one or several processes, averages, checkpoints, stop and resume."""
+"""One training loop for every stage: steps in one or several processes, averages, checkpoints, stop and resume."""
 
 from __future__ import annotations
 

@@ -1,0 +1,92 @@
+"""From a model folder to networks, and back: classes by name, sizes from the folder's config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latent_reenact.config import from_dict, to_dict
+from latent_reenact.errors import ConfigError, CorruptFileError, WeightsNotFoundError
+from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
+from latent_reenact.models.motion import MotionControl, MotionEncoder, MotionMapper
+from latent_reenact.models.restyle import ReStyleEncoder
+from latent_reenact.models.stylegan2 import StyleGAN2Generator
+from latent_reenact.weights import ModelFolder, resolve, write_model
+
+_SIMPLE: dict[str, Any] = {
+    cls.__name__: cls for cls in (StyleGAN2Generator, StyleEncoder, MotionEncoder, MotionMapper, MotionControl)
+}
+
+
+def load_networks(model: str | Path, *, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
+    """Every network of a model, in evaluation mode, frozen, in float32.
+
+    Args:
+        model: a name (`builtin`) or a model folder.
+
+    Raises:
+        WeightsNotFoundError, CorruptFileError, ConfigError.
+    """
+    folder = ModelFolder(resolve(model))
+    networks: dict[str, nn.Module] = {}
+    for name, entry in folder.networks.items():
+        network = _build(folder, name, entry, networks)
+        _load(network, folder.tensors(name), f"{folder.name}/{name}")
+        networks[name] = network.to(device).eval().requires_grad_(False)
+    return networks
+
+
+def load_network(model: str | Path, network: str = "generator", *, device: str | torch.device = "cpu") -> nn.Module:
+    """One network of a model, by its name in the model's config (the generator by default)."""
+    networks = load_networks(model, device=device)
+    if network not in networks:
+        raise WeightsNotFoundError(f"model {model} has no network {network!r}; it has {', '.join(networks)}")
+    return networks[network]
+
+
+def save_networks(path: str | Path, networks: Mapping[str, nn.Module], about: Mapping[str, Any]) -> None:
+    """Write networks as a model folder in half precision; `about` holds name, system, licence and the like."""
+    described = {name: {"class": type(n).__name__, "config": _describe(n)} for name, n in networks.items()}
+    states = {name: network.state_dict() for name, network in networks.items()}
+    write_model(path, {**about, "networks": described}, states)
+
+
+def _build(folder: ModelFolder, name: str, entry: Mapping[str, Any], built: Mapping[str, nn.Module]) -> nn.Module:
+    kind, config = entry.get("class"), entry.get("config", {})
+    where = f"{folder.name}/{name}: "
+    if kind == ReStyleEncoder.__name__:
+        generator = built.get("generator")
+        if not isinstance(generator, StyleGAN2Generator):
+            raise ConfigError(f"{where}a {kind} needs the generator listed before it")
+        encoder = StyleEncoder(from_dict(EncoderConfig, config["encoder"], where=where))
+        return ReStyleEncoder(encoder, generator, steps=config["steps"])
+    if kind not in _SIMPLE:
+        raise ConfigError(f"{where}unknown class {kind!r}; known: {', '.join([*_SIMPLE, ReStyleEncoder.__name__])}")
+    cls = _SIMPLE[kind]
+    return cls(from_dict(cls.Config, config, where=where))
+
+
+def _describe(network: nn.Module) -> dict[str, Any]:
+    if isinstance(network, ReStyleEncoder):
+        return {"encoder": to_dict(network.encoder.config), "steps": network.steps}
+    return to_dict(network.config)
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Strict: every tensor there, none left over, all of the right shape."""
+    expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    got = {name: tuple(t.shape) for name, t in state.items()}
+    problems = [f"missing {n}" for n in expected if n not in got]
+    problems += [f"unexpected {n}" for n in got if n not in expected]
+    problems += [f"{n} is {got[n]}, expected {expected[n]}" for n in got if n in expected and got[n] != expected[n]]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise CorruptFileError(f"{where}: the tensors are not those of its config: {shown}")
+    wide = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    if not all(torch.isfinite(t).all() for t in wide.values() if t.is_floating_point()):
+        raise CorruptFileError(f"{where}: holds values that are not finite numbers")
+    network.load_state_dict(wide)

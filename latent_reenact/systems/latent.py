@@ -1,0 +1,323 @@
+"""The main system: StyleGAN2, a ReStyle inversion, a motion encoder and a mapper (arXiv 2504.13021).
+
+g = G(M(E_i(identity) + E_m(driving)))     (+ is concatenation)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_reenact.errors import ConfigError, UsageError
+from latent_reenact.face import Alignment, DlibDetector, FaceTrack, TrackedFrame, alignment_from_landmarks, choose_face
+from latent_reenact.face import align as cut
+from latent_reenact.face.detect import FaceDetector, Which
+from latent_reenact.face.track import Smoothing
+from latent_reenact.media import VideoReader, probe_video, read_image
+from latent_reenact.models import MotionControl, MotionEncoder, MotionMapper, ReStyleEncoder, StyleGAN2Generator
+from latent_reenact.systems.identity import Identity
+from latent_reenact.systems.protocol import Frames, Picture, Result
+
+
+@dataclass(frozen=True)
+class LatentNetworks:
+    """The networks of the system, frozen, in evaluation mode, on one device."""
+
+    generator: StyleGAN2Generator
+    inversion: ReStyleEncoder
+    motion_encoder: MotionEncoder
+    mapper: MotionMapper
+    control: MotionControl | None = None
+
+
+class LatentReenactor:
+    """Reenacts in W+. Holds no state of any user: one instance serves many threads.
+
+    Args:
+        networks: what to run.
+        name: the model's name, written into identities and marks.
+        framing: width of the model's cut in units of FFHQ's.
+        detector: finds faces; dlib's by default.
+    """
+
+    def __init__(
+        self, networks: LatentNetworks, *, name: str, framing: float = 1.0, detector: FaceDetector | None = None
+    ) -> None:
+        self.networks, self._name, self._framing = networks, name, framing
+        self._detector = detector
+        self.device = next(networks.generator.parameters()).device
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def resolution(self) -> int:
+        """Side of the drawn pictures in pixels."""
+        return self.networks.generator.config.resolution
+
+    @property
+    def framing(self) -> float:
+        return self._framing
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names that `pose` takes."""
+        return () if self.networks.control is None else self.networks.control.config.controls
+
+    @property
+    def detector(self) -> FaceDetector:
+        """Made on first use: pictures that come aligned need none."""
+        if self._detector is None:
+            self._detector = DlibDetector()
+        return self._detector
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the aligned crop: enough for every network that reads it."""
+        networks = self.networks
+        return max(self.resolution, networks.inversion.input_size, networks.motion_encoder.config.input_size)
+
+    # -- one picture --------------------------------------------------------------------------------------------
+
+    def align(self, picture: Picture, *, face: Which = "largest") -> tuple[np.ndarray, Alignment]:
+        """(pixels uint8 [H, W, 3], where the model cuts them).
+
+        Raises:
+            NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
+        """
+        tracked = self._track_picture(picture, face)
+        return tracked.image, tracked.alignment
+
+    def identity(self, picture: Picture, *, face: Which = "largest", aligned: bool = False) -> Identity:
+        """Align a picture, invert it and read its own motion: done once a person.
+
+        Args:
+            picture: a file or uint8 [H, W, 3] RGB.
+            face: which one where there are several: "largest", "only" or a number.
+            aligned: the picture is already cut as the model wants it.
+        """
+        crop = _pixels(picture) if aligned else self._crop(self._track_picture(picture, face))
+        images = self._tensor([crop])
+        with self._inference():
+            w_plus = self.networks.inversion.invert(images)
+            motion = self.networks.motion_encoder(images)
+            reconstruction = self.networks.generator.synthesis(w_plus)
+        return Identity(
+            w_plus=w_plus[0].cpu().numpy(),
+            motion=motion[0].cpu().numpy(),
+            picture=self._resized(images),
+            reconstruction=to_pixels(reconstruction)[0],
+            model=self.name,
+        )
+
+    def __call__(
+        self,
+        identity: Identity,
+        driving: Picture,
+        *,
+        face: Which = "largest",
+        aligned: bool = False,
+        relative: bool = False,
+    ) -> Result:
+        """Draw `identity` with the pose and expression of one picture.
+
+        `relative` adds the picture's difference from a neutral, frontal face to the identity's own motion.
+
+        Raises:
+            NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError, ConfigError.
+        """
+        self._check(identity)
+        tracked = None if aligned else self._track_picture(driving, face)
+        crop = _pixels(driving) if tracked is None else self._crop(tracked)
+        with self._inference():
+            motion = self.networks.motion_encoder(self._tensor([crop]))
+            if relative:
+                motion = self._own_motion(identity) + motion - self._neutral()
+            return self._draw(identity, motion, [tracked], "reenact")[0]
+
+    def pose(self, identity: Identity, **controls: float) -> Result:
+        """Draw `identity` with some controls set; those not named stay as in its own picture.
+
+        Args:
+            controls: angles in degrees (`yaw_deg` > 0 turns the face to the viewer's right), expression
+                coefficients in 0..1; the names are in `self.controls`.
+
+        Raises:
+            ConfigError: unknown control, or a model without controls.
+        """
+        self._check(identity)
+        control = self._control()
+        unknown = [name for name in controls if name not in self.controls]
+        if unknown:
+            raise ConfigError(f"unknown control {unknown[0]!r}; expected some of {', '.join(self.controls)}")
+        with self._inference():
+            motion = self._own_motion(identity)
+            current = control.decode(motion)
+            wanted = current.clone()
+            for name, value in controls.items():
+                wanted[:, self.controls.index(name)] = float(value)
+            motion = motion + control.encode(wanted) - control.encode(current)
+            return self._draw(identity, motion, [None], "pose")[0]
+
+    # -- video --------------------------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        identity: Identity,
+        driving: Frames,
+        *,
+        face: Which = "largest",
+        aligned: bool = False,
+        relative: bool = False,
+        smoothing: Smoothing = "lowpass",
+        batch: int = 8,
+    ) -> Iterator[Result]:
+        """Draw `identity` once for each driving frame, in order; memory does not grow with length.
+
+        Args:
+            driving: a video file, a reader, or any iterable of uint8 [H, W, 3] frames.
+            relative: add each frame's difference from the first one to the identity's own motion.
+            smoothing: of the cut, so that the drawing does not jitter.
+            batch: frames drawn together.
+
+        A frame without a face repeats the last motion; its `driving_face.found` is False.
+        """
+        self._check(identity)
+        if batch < 1:
+            raise UsageError(f"batch: got {batch}, expected at least 1")
+        with contextlib.ExitStack() as stack:
+            frames, fps = self._open(driving, stack)
+            tracked = _uncut(frames) if aligned else self._track(frames, face, smoothing, fps, driving)
+            reference = last = None
+            while chunk := list(islice(tracked, batch)):
+                with self._inference():
+                    motion = self._motion_of(chunk, last, aligned)
+                    last = motion[-1:]
+                    if relative:
+                        reference = motion[:1] if reference is None else reference
+                        motion = self._own_motion(identity) + motion - reference
+                    results = self._draw(identity, motion, chunk, "reenact")
+                yield from results
+
+    def _open(self, driving: Frames, stack: contextlib.ExitStack) -> tuple[Iterable[np.ndarray], float]:
+        if isinstance(driving, str | Path):
+            fps = float(probe_video(driving).fps)
+            return stack.enter_context(VideoReader(driving)), fps
+        return driving, 25.0
+
+    def _track(
+        self, frames: Iterable[np.ndarray], face: Which, smoothing: Smoothing, fps: float, driving: Frames
+    ) -> Iterator[TrackedFrame]:
+        name = str(driving) if isinstance(driving, str | Path) else "the video"
+        track = FaceTrack(self.detector, which=face, smoothing=smoothing, scale=self.framing, fps=fps, name=name)
+        return iter(track.stream(frames))
+
+    def _motion_of(self, chunk: list[TrackedFrame], last: Tensor | None, aligned: bool) -> Tensor:
+        """Motion [B, L, N] of each frame; where no face was found, that of the frame before."""
+        crops = [frame.image if aligned else self._crop(frame) for frame in chunk]
+        motion = self.networks.motion_encoder(self._tensor(crops))
+        if aligned:
+            return motion
+        for i, frame in enumerate(chunk):
+            previous = motion[i - 1 : i] if i > 0 else last
+            if not frame.found and previous is not None:
+                motion[i : i + 1] = previous
+        return motion
+
+    # -- parts --------------------------------------------------------------------------------------------------
+
+    def _draw(
+        self, identity: Identity, motion: Tensor, driving: list[TrackedFrame | None], operation: str
+    ) -> list[Result]:
+        w_plus = self.networks.mapper(torch.from_numpy(identity.w_plus).to(self.device)[None], motion)
+        images = to_pixels(self.networks.generator.synthesis(w_plus))
+        codes, motions = w_plus.cpu().numpy(), motion.cpu().numpy()
+        return [
+            Result(image, code, own, tracked, operation, self.name)
+            for image, code, own, tracked in zip(images, codes, motions, driving, strict=True)
+        ]
+
+    def _track_picture(self, picture: Picture, face: Which) -> TrackedFrame:
+        pixels = _pixels(picture)
+        name = str(picture) if isinstance(picture, str | Path) else "the picture"
+        if face == "all":
+            raise UsageError("which face: got 'all', expected largest, only or a number: one face drives or is drawn")
+        chosen = choose_face(self.detector.detect(pixels), face, name=name)[0]
+        return TrackedFrame(pixels, chosen, alignment_from_landmarks(chosen.landmarks, scale=self.framing))
+
+    def _crop(self, tracked: TrackedFrame) -> np.ndarray:
+        return cut(tracked.image, tracked.alignment, self.crop_size)
+
+    def _tensor(self, crops: list[np.ndarray]) -> Tensor:
+        """uint8 crops [H, W, 3] -> float [B, 3, S, S] in [-1, 1]."""
+        sized = [_square(crop, self.crop_size) for crop in crops]
+        return torch.from_numpy(np.stack(sized)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def _resized(self, images: Tensor) -> np.ndarray:
+        return to_pixels(torch.nn.functional.adaptive_avg_pool2d(images, (self.resolution, self.resolution)))[0]
+
+    def _own_motion(self, identity: Identity) -> Tensor:
+        return torch.from_numpy(identity.motion).to(self.device)[None]
+
+    def _neutral(self) -> Tensor:
+        """Motion of a frontal face at rest, [1, L, N]."""
+        control = self._control()
+        return control.encode(torch.zeros(1, len(self.controls), device=self.device))
+
+    def _control(self) -> MotionControl:
+        if self.networks.control is None:
+            raise ConfigError(f"model {self.name} has no sliders: use a driving picture or video instead")
+        return self.networks.control
+
+    def _check(self, identity: Identity) -> None:
+        config = self.networks.generator.config
+        expected = (config.n_styles, config.w_dim)
+        if identity.w_plus.shape != expected or identity.model not in ("", self.name):
+            raise UsageError(
+                f"the identity was made by model {identity.model or 'unknown'!r} (w_plus {identity.w_plus.shape}), "
+                f"not by {self.name!r} ({expected}); invert the picture again with this model"
+            )
+
+    @contextlib.contextmanager
+    def _inference(self) -> Iterator[None]:
+        with torch.inference_mode():
+            yield
+
+
+def to_pixels(images: Tensor) -> np.ndarray:
+    """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3]."""
+    pixels = (images.float().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _pixels(picture: Picture) -> np.ndarray:
+    return read_image(picture) if isinstance(picture, str | Path) else np.asarray(picture)
+
+
+def _square(crop: np.ndarray, size: int) -> np.ndarray:
+    """An aligned picture of any size, resized."""
+    import cv2
+
+    if crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1]:
+        raise UsageError(
+            f"an aligned picture is a square [S, S, 3], got {crop.shape}; leave out aligned to have it cut"
+        )
+    if crop.shape[0] == size:
+        return crop
+    shrinking = crop.shape[0] > size
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+
+
+def _uncut(frames: Iterable[np.ndarray]) -> Iterator[TrackedFrame]:
+    """Frames that come aligned: the whole picture is the cut."""
+    for frame in frames:
+        half = frame.shape[0] / 2
+        yield TrackedFrame(frame, None, Alignment((half - 0.5, half - 0.5), (half, 0.0)))

@@ -1,0 +1,49 @@
+"""From a model's name or folder to the system that runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from latent_reenact.errors import BackendError, ConfigError
+from latent_reenact.models import load_networks
+from latent_reenact.systems.latent import LatentNetworks, LatentReenactor
+from latent_reenact.weights import ModelFolder, resolve
+
+
+def load(model: str | Path = "builtin", *, device: str = "auto") -> LatentReenactor:
+    """Load a model ready to reenact.
+
+    Args:
+        model: `builtin`, the name of an installed model, or a model folder.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+
+    Raises:
+        WeightsNotFoundError: no such model; lists those that are here.
+        CorruptFileError: its files are not what its manifest says.
+        BackendError: the device is not there.
+    """
+    folder = ModelFolder(resolve(model))
+    networks = load_networks(folder.path, device=_device(device))
+    system = folder.config.get("system")
+    if system != "latent":
+        raise ConfigError(f"{folder.path}: got system {system!r}, expected 'latent'")
+    framing = float(folder.config.get("framing", 1.0))
+    try:
+        parts = LatentNetworks(**networks)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(f"{folder.path}: got networks {sorted(networks)}, not those of the latent system") from None
+    return LatentReenactor(parts, name=folder.name, framing=framing)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise BackendError(f"device {name!r} cannot be used here: {reason}; use --device auto or cpu") from None
+    return device
