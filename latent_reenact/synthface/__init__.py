@@ -32,7 +32,25 @@ _EXPORTS = {
     "tiny_mesh": "tiny",
 }
 
-__all__ = [*_EXPORTS]
+__all__ = [
+    "LATENT_DIM",
+    "LATENT_SLOTS",
+    "Factors",
+    "Mesh",
+    "Portrait",
+    "Renderer",
+    "build_mesh",
+    "conditioning",
+    "conditioning_names",
+    "eye_mouth_mask",
+    "factors_from_latent",
+    "load_mesh",
+    "render_sample",
+    "sample",
+    "sample_latent",
+    "talking_clip",
+    "tiny_mesh",
+]
 
 if TYPE_CHECKING:
     from latent_reenact.synthface.clips import talking_clip

@@ -49,8 +49,10 @@ def linear(srgb: object) -> np.ndarray:
 
 
 SKIN_COLOURS = linear(
-    [[255, 226, 208], [250, 212, 188], [238, 194, 164], [223, 177, 147]]
-    + [[199, 150, 119], [164, 114, 87], [122, 80, 59], [86, 55, 42]]
+    (
+        *((255, 226, 208), (250, 212, 188), (238, 194, 164), (223, 177, 147)),
+        *((199, 150, 119), (164, 114, 87), (122, 80, 59), (86, 55, 42)),
+    )
 )
 HAIR_COLOURS = {
     "black": linear([30, 25, 26]),
@@ -81,8 +83,10 @@ LIPSTICK_COLOURS = linear([[186, 60, 70], [160, 40, 52], [206, 96, 100], [140, 6
 EYESHADOW_COLOURS = linear([[120, 80, 70], [90, 70, 110], [150, 90, 80], [70, 60, 56]])
 GLASSES_COLOURS = linear([[24, 22, 24], [90, 50, 30], [170, 140, 90], [120, 30, 40], [40, 60, 110]])
 CLOTH_COLOURS = linear(
-    [[40, 52, 84], [150, 44, 48], [236, 232, 222], [46, 46, 50], [86, 112, 92], [196, 150, 64], [120, 150, 180]]
-    + [[180, 120, 130], [92, 70, 60], [220, 200, 180], [64, 120, 130], [110, 84, 140], [222, 110, 80]]
+    (
+        *((40, 52, 84), (150, 44, 48), (236, 232, 222), (46, 46, 50), (86, 112, 92), (196, 150, 64), (120, 150, 180)),
+        *((180, 120, 130), (92, 70, 60), (220, 200, 180), (64, 120, 130), (110, 84, 140), (222, 110, 80)),
+    )
 )
 HAT_COLOURS = linear(
     [[170, 50, 50], [50, 70, 110], [70, 100, 80], [200, 160, 70], [60, 60, 64], [210, 200, 190], [150, 90, 130]]
@@ -95,7 +99,7 @@ BACKGROUND_COLOURS = (
 Colour = tuple[float, float, float]
 
 
-def _check_choice(what: str, value: object, choices: Iterable[str]) -> None:
+def _check_choice(what: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise ConfigError(f"unknown {what} {value!r}; choose from {', '.join(choices)}")
 
@@ -182,7 +186,7 @@ class Glasses:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who: the shape of the head in `IDENTITY_MODES` coefficients (about -2.2 .. 2.2) and all that stays with a person."""
+    """Who: the shape of the head (`IDENTITY_MODES` numbers, about -2.2 .. 2.2) and all that stays with a person."""
 
     shape: tuple[float, ...] = (0.0,) * IDENTITY_MODES
     feminine: bool = False

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from latent_reenact.synthface.factors import Hair
 from latent_reenact.synthface.geometry import Part, grid_part, unit
-from latent_reenact.synthface.hair_styles import HAIR_STYLE_TABLE
+from latent_reenact.synthface.hair_styles import HAIR_STYLE_TABLE, HairStyle
 from latent_reenact.synthface.mesh import ANCHOR_CENTRE, HAIR, HAT, smoothstep
 from latent_reenact.synthface.raster import vertex_normals
 

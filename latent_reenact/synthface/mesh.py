@@ -45,7 +45,7 @@ class ShapeBasis:
     @cached_property
     def feminine_warp(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Per vertex: factor of x (slim neck and jaw), pull to the nose's centre, lift of the lips. Each [V]."""
-        x, y, z = self.rest.T
+        _, y, z = self.rest.T
         neck = smoothstep(-6.5, -9.5, y + 0.35 * np.minimum(0, 9 - z)) * smoothstep(-17, -12, y)
         jaw = np.exp(-(((y + 5.2) / 3.2) ** 2)) * smoothstep(0, 5, z)
         nose = 0.09 * np.exp(-((self.rest - [0, 0.4, 11.8]) ** 2).sum(1) / 2.2**2)

@@ -48,7 +48,7 @@ def _bilinear(a, b, c, d, u, v):
 @njit(**JIT)
 def noise2(x, y, seed):
     """Smooth noise in 0..1 over the plane, one knot per unit."""
-    i, j = int(math.floor(x)), int(math.floor(y))
+    i, j = math.floor(x), math.floor(y)
     u, v = x - i, y - j
     u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
     return _bilinear(
@@ -59,7 +59,7 @@ def noise2(x, y, seed):
 @njit(**JIT)
 def noise3(x, y, z, seed):
     """Smooth noise in 0..1 over space, one knot per unit."""
-    i, j, k = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))
+    i, j, k = math.floor(x), math.floor(y), math.floor(z)
     u, v, w = x - i, y - j, z - k
     u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
     near = _bilinear(

@@ -20,21 +20,14 @@ LASHES_PER_CM = 7.5
 @njit(inline="always")
 def _bounds(a, b, c, size):
     """First and last pixel whose centre lies between three coordinates."""
-    first = int(math.ceil(min(a, b, c) - 0.5))
-    last = int(math.floor(max(a, b, c) - 0.5))
+    first = math.ceil(min(a, b, c) - 0.5)
+    last = math.floor(max(a, b, c) - 0.5)
     return max(first, 0), min(last, size - 1)
 
 
 @njit(inline="always")
 def _two_sided(material):
-    return (
-        material == LASH
-        or material == HAIR
-        or material == FRAME
-        or material == MOUTH
-        or material == CLOTH
-        or material == HAT
-    )
+    return material in (LASH, HAIR, FRAME, MOUTH, CLOTH, HAT)
 
 
 @njit(inline="always")
@@ -91,7 +84,7 @@ def rasterise(points, triangles, materials, attributes, depth, winner, ragged):
                 z = w0 * points[a, 2] + w1 * points[b, 2] + w2 * points[c, 2]
                 if z >= depth[y, x]:
                     continue
-                if material == HAIR or material == LASH:
+                if material in (HAIR, LASH):
                     u = w0 * attributes[a, 0] + w1 * attributes[b, 0] + w2 * attributes[c, 0]
                     v = w0 * attributes[a, 1] + w1 * attributes[b, 1] + w2 * attributes[c, 1]
                     if material == HAIR:

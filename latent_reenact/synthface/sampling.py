@@ -130,7 +130,7 @@ class _Draws:
     def flag(self, name: str, probability: float) -> bool:
         return self.unit(name) < probability
 
-    def choice(self, name: str, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
+    def choice(self, name: str, options: Sequence[T], weights: Sequence[float] | np.ndarray | None = None) -> T:
         if weights is None:
             return options[int(self.unit(name) * len(options))]
         edges = np.cumsum(weights)
@@ -256,7 +256,7 @@ def _motion(d: _Draws) -> Motion:
 class _Pairs(dict[str, float]):
     """Expression weights; `pair` sets a left and a right blendshape with a little asymmetry."""
 
-    def pair(self, name: str, amount: float, asymmetry: Sequence[float]) -> None:
+    def pair(self, name: str, amount: float, asymmetry: np.ndarray) -> None:
         for side, deviation in zip("LR", asymmetry, strict=True):
             self[f"{name}_{side}"] = float(np.clip(amount * (1 + 0.12 * deviation), 0, 1))
 

@@ -245,7 +245,7 @@ def shade(
             s[OCCLUSION] = _mix3(w0, w1, w2, attributes, a, b, c, 3)
             _apply_material(s, p, material, w0, w1, w2, attributes, a, b, c, vx, vy, vz, back)
             nx, ny, nz = s[NORMAL] * 0.25, s[NORMAL + 1] * 0.25, s[NORMAL + 2] * 0.25
-            bias = 1.1 if material == HAIR or material == HAT else 0.28
+            bias = 1.1 if material in (HAIR, HAT) else 0.28
             lit = 1 - p[_SHADOW] * (1 - _lit(shadow_map, to_light, vx + nx, vy + ny, vz + nz, bias))
             for i in range(3):
                 tangent[i] = _mix3(w0, w1, w2, tangents, a, b, c, i)
