@@ -10,7 +10,7 @@ Pixels: centres at whole numbers, (0, 0) the top left one. A square of `size` pi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -127,6 +127,7 @@ def align(image: np.ndarray, alignment: Alignment, size: int) -> np.ndarray:
     check_image(image)
     if size < 1:
         raise ValueError(f"got size {size}, expected 1 or more pixels")
+    alignment = _within_reach(alignment, image.shape)
     image, alignment = _crop(image, alignment, shrink=max(1, int(alignment.side / size / 1.5)))
     image, alignment = _pad(image, alignment)
     finer = max(1, math.ceil(alignment.side / size - 1e-6))
@@ -139,6 +140,13 @@ def align(image: np.ndarray, alignment: Alignment, size: int) -> np.ndarray:
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _within_reach(alignment: Alignment, shape: tuple[int, ...]) -> Alignment:
+    """A square far outside the picture [H, W] would need endless padding that is all one colour: bring it nearer."""
+    (x, y), side = alignment.centre, alignment.side
+    centre = (min(max(x, -side), shape[1] + side), min(max(y, -side), shape[0] + side))
+    return replace(alignment, centre=centre)
 
 
 def _crop(image: np.ndarray, alignment: Alignment, shrink: int) -> tuple[np.ndarray, Alignment]:

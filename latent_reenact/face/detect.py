@@ -64,8 +64,8 @@ class FaceDetector(Protocol):
 class DlibDetector:
     """dlib's frontal HOG detector (faces turned up to about 45 degrees) and 68 landmarks.
 
-    A picture is searched at `max_side` pixels, where the smallest face found is about 80 px wide; only when
-    nothing is there, twice and four times finer. Calls are serialised by a lock, since dlib's detector keeps
+    A picture is searched at `max_side` pixels, where the smallest face found is 80 px wide (an eighth of the
+    picture's longer side); only when nothing is there, twice and four times finer. Calls are serialised by a lock, since dlib's detector keeps
     scratch memory, so one object may be shared by threads. The landmark model loads on first use.
 
     Raises:
@@ -109,9 +109,9 @@ class DlibDetector:
         return (points - shift) / zoom
 
     def _scales(self, longest: int) -> list[float]:
-        """Factors to search at: first the fast one, then finer, enlarging small pictures but never large ones."""
+        """Factors to search at: first the fast one, then finer; only small pictures are enlarged over twice."""
         first = min(1.0, self.max_side / longest)
-        finer = [s for s in (2 * first, 4 * first) if s <= 1 or s * longest <= 2 * self.max_side]
+        finer = [s for s in (2 * first, 4 * first) if s <= 2 or s * longest <= 2 * self.max_side]
         return [first, *finer]
 
     def _boxes(self, image: np.ndarray, scale: float) -> list[tuple[Box, float]]:

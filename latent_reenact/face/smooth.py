@@ -23,7 +23,7 @@ class AlignmentFilter:
 
     fps: float = 25.0
     rest_hz: float = 0.5
-    follow: float = 6.0
+    follow: float = 12.0
     _state: Alignment | None = field(default=None, init=False, repr=False)
     _speed: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), init=False, repr=False)
 
