@@ -65,8 +65,8 @@ class DlibDetector:
     """dlib's frontal HOG detector (faces turned up to about 45 degrees) and 68 landmarks.
 
     A picture is searched at `max_side` pixels, where the smallest face found is 80 px wide (an eighth of the
-    picture's longer side); only when nothing is there, twice and four times finer. Calls are serialised by a lock, since dlib's detector keeps
-    scratch memory, so one object may be shared by threads. The landmark model loads on first use.
+    picture's longer side); only when nothing is there, twice and four times finer. Calls are serialised by a lock,
+    since dlib's detector keeps scratch memory, so threads may share one object. The landmark model loads on first use.
 
     Raises:
         MissingDependencyError: dlib or the landmark model is not installed.

@@ -17,7 +17,8 @@ from latent_reenact.face.alignment import alignment_from_landmarks
 from latent_reenact.face.detect import DlibDetector, FaceDetector, choose_face
 
 # Points of an average head in cm, x to the viewer's right, y up, z towards the viewer: the neutral face of the
-# ICT Face Model Light (Li and others 2020), rounded to the millimetre. Keys are 0-based iBUG points.
+# ICT Face Model Light (Li and others 2020; third_party/notices/ict-facekit.md), rounded to the millimetre.
+# Keys are 0-based iBUG points.
 _HEAD = {
     8: (0.0, -7.6, 10.4),  # chin
     27: (0.0, 3.7, 10.7),  # nose, between the eyes

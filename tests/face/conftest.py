@@ -35,3 +35,16 @@ def portrait() -> np.ndarray:
 @pytest.fixture
 def other_portrait() -> np.ndarray:
     return _sample("portrait_b.png")
+
+
+@pytest.fixture
+def driving() -> list[np.ndarray]:
+    """The first second of the sample clip: [H, W, 3] each."""
+    import av
+
+    path = SAMPLES / "driving.mp4"
+    if not path.is_file():
+        pytest.skip("the sample driving.mp4 is not there")
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return [frame.to_ndarray(format="rgb24") for frame, _ in zip(frames, range(25), strict=False)]
