@@ -1,0 +1,27 @@
+"""Import every module of the installed package; those that need the extra `train` may say so."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import latent_reenact
+
+TRAIN = {"numba"}
+
+
+def main() -> None:
+    names = [module.name for module in pkgutil.walk_packages(latent_reenact.__path__, "latent_reenact.")]
+    waiting = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in TRAIN:
+                raise
+            waiting.append(name)
+    print(f"imported {len(names) - len(waiting)} modules; {len(waiting)} need the extra train")
+
+
+if __name__ == "__main__":
+    main()
