@@ -181,11 +181,12 @@ def _pad(image: np.ndarray, alignment: Alignment) -> tuple[np.ndarray, Alignment
     if reach.max() <= max(border - 4, 1):
         return image, alignment
     left, top, right, bottom = (int(n) for n in np.maximum(reach, round(side * 0.3)))
-    padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REFLECT_101).astype(np.float32)
-    across = 1 - _edge_distance(padded.shape[1], left, right)
-    down = 1 - _edge_distance(padded.shape[0], top, bottom)
+    mirrored = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    across = 1 - _edge_distance(mirrored.shape[1], left, right)
+    down = 1 - _edge_distance(mirrored.shape[0], top, bottom)
     outside = np.maximum(across[None, :], down[:, None])[..., None]  # 0 at the picture's edge, 1 at the padding's
-    blurred = cv2.GaussianBlur(padded, (0, 0), sigmaX=max(side * 0.02, 0.1), borderType=cv2.BORDER_REFLECT_101)
+    blurred = cv2.GaussianBlur(mirrored, (0, 0), sigmaX=max(side * 0.02, 0.1), borderType=cv2.BORDER_REFLECT_101)
+    padded = mirrored.astype(np.float32)
     padded += (blurred - padded) * np.clip(outside * 3 + 1, 0, 1)
     median = np.median(image[:: 1 + height // 256, :: 1 + width // 256], axis=(0, 1)).astype(np.float32)
     padded += (median - padded) * np.clip(outside, 0, 1)
