@@ -37,7 +37,7 @@ class Identity:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                frozen = np.array(value)  # a copy of its own
+                frozen = np.array(value, order="C")  # a copy of its own, as safetensors wants it laid out
                 frozen.flags.writeable = False
                 object.__setattr__(self, field.name, frozen)
 

@@ -237,7 +237,7 @@ class LatentReenactor:
     def _draw(
         self, identity: Identity, motion: Tensor, driving: list[TrackedFrame | None], operation: str
     ) -> list[Result]:
-        w_plus = self.networks.mapper(torch.from_numpy(identity.w_plus).to(self.device)[None], motion)
+        w_plus = self.networks.mapper(torch.tensor(identity.w_plus, device=self.device)[None], motion)
         images = to_pixels(self.networks.generator.synthesis(w_plus))
         codes, motions = w_plus.cpu().numpy(), motion.cpu().numpy()
         return [
@@ -265,7 +265,7 @@ class LatentReenactor:
         return to_pixels(torch.nn.functional.adaptive_avg_pool2d(images, (self.resolution, self.resolution)))[0]
 
     def _own_motion(self, identity: Identity) -> Tensor:
-        return torch.from_numpy(identity.motion).to(self.device)[None]
+        return torch.tensor(identity.motion, device=self.device)[None]
 
     def _neutral(self) -> Tensor:
         """Motion of a frontal face at rest, [1, L, N]."""

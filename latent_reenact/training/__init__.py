@@ -1,1 +1,18 @@
+"""Training: the recipe that makes the embedded model, stage by stage."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["train"]
+
+if TYPE_CHECKING:
+    from latent_reenact.training.recipe import train
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        from latent_reenact.training.recipe import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

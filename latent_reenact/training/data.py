@@ -1,4 +1,4 @@
-"""Shards of synthetic portraits in memory: pictures, landmarks and the factors' conditioning vectors."""
+"""Shards of synthetic portraits in memory: pictures, landmarks, conditioning vectors, motion and swaps."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ from latent_reenact.errors import WeightsNotFoundError
 
 @dataclass(frozen=True)
 class PortraitSet:
-    """N portraits at one resolution R."""
+    """N portraits at one resolution R, each with P partners that wear its motion."""
 
     images: Tensor  # uint8 [N, 3, R, R], channels last
     landmarks: Tensor  # float32 [N, 68, 2], pixels
     conditioning: Tensor  # float32 [N, K]
+    motion: Tensor  # float32 [N, 58]
+    partners: Tensor  # int64 [N, P], rows of this set
+    swapped: Tensor  # float32 [N, P, K]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(images float [B, 3, R, R] in [-1, 1], landmarks, conditioning)."""
-        return to_float(self.images[index]), self.landmarks[index], self.conditioning[index]
+    @property
+    def resolution(self) -> int:
+        return self.images.shape[-1]
+
+    def pictures(self, index: Tensor) -> Tensor:
+        """float [B, 3, R, R] in [-1, 1]."""
+        return to_float(self.images[index])
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -36,21 +43,28 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def load_shards(paths: Sequence[Path], resolution: int, limit: int | None = None) -> PortraitSet:
-    """Read `.npz` shards (images [N, S, S, 3] uint8, landmarks, conditioning) and average-pool them to `resolution`."""
+    """Read shards (see `prepare`) and average-pool their pictures to `resolution`.
+
+    Raises:
+        WeightsNotFoundError: no shards.
+    """
     if not paths:
         raise WeightsNotFoundError("no shards of synthetic portraits found; make them with latent-reenact prepare")
-    images, landmarks, conditioning, count = [], [], [], 0
+    parts: dict[str, list[Tensor]] = {name: [] for name in PortraitSet.__dataclass_fields__}
+    count = 0
     for path in paths:
         with np.load(path, allow_pickle=False) as shard:
-            pictures = torch.from_numpy(shard["images"]).permute(0, 3, 1, 2)
-            scale = resolution / pictures.shape[-1]
-            images.append(_pool(pictures, resolution))
-            landmarks.append(torch.from_numpy(shard["landmarks"]) * scale)
-            conditioning.append(torch.from_numpy(shard["conditioning"]))
-        count += len(images[-1])
+            arrays = {name: torch.from_numpy(shard[name]) for name in parts}
+        scale = resolution / arrays["images"].shape[1]
+        arrays["images"] = _pool(arrays["images"].permute(0, 3, 1, 2), resolution)
+        arrays["landmarks"] = arrays["landmarks"] * scale
+        arrays["partners"] = arrays["partners"].long() + count
+        for name, values in arrays.items():
+            parts[name].append(values)
+        count += len(arrays["images"])
         if limit is not None and count >= limit:
             break
-    return PortraitSet(torch.cat(images), torch.cat(landmarks), torch.cat(conditioning))
+    return PortraitSet(**{name: torch.cat(values) for name, values in parts.items()})
 
 
 def _pool(pictures: Tensor, resolution: int) -> Tensor:

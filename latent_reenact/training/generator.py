@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
-from latent_reenact.training.data import PortraitSet, Standardizer, load_shards, to_float
+from latent_reenact.training.data import PortraitSet, Standardizer, load_shards
 from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.losses import psnr, pyramid_loss
 
@@ -62,16 +62,17 @@ class PairedStage:
 
     def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:
         index = torch.randint(len(self.train), (batch,), generator=generator)
-        truth, landmarks, conditioning = self.train.batch(index)
-        weight = eye_mouth_weight(landmarks, truth.shape[-1], self.extra)
-        image = draw(self.module, self.inputs(conditioning))
+        truth = self.train.pictures(index)
+        weight = eye_mouth_weight(self.train.landmarks[index], self.train.resolution, self.extra)
+        image = draw(self.module, self.inputs(self.train.conditioning[index]))
         return pyramid_loss(image, truth, weight), {}
 
     @torch.no_grad()
     def evaluate(self, average: nn.Module, folder: Path) -> dict[str, float]:
-        truth, landmarks, conditioning = self.test.batch(torch.arange(min(256, len(self.test))))
-        image = torch.cat([draw(average, part) for part in self.inputs(conditioning).split(64)])
-        mask = (eye_mouth_weight(landmarks, truth.shape[-1], 9.0) > 1).float()
+        index = torch.arange(min(256, len(self.test)))
+        truth = self.test.pictures(index)
+        image = torch.cat([draw(average, part) for part in self.inputs(self.test.conditioning[index]).split(64)])
+        mask = (eye_mouth_weight(self.test.landmarks[index], self.test.resolution, 9.0) > 1).float()
         save_sheet([truth[:12], image[:12]], folder / "sheet.png")
         return {"psnr_db": psnr(image, truth), "eye_mouth_psnr_db": psnr(image, truth, mask)}
 
@@ -125,6 +126,3 @@ def save_sheet(rows: Sequence[Tensor], path: Path, scale: int = 2) -> None:
 def to_uint8(images: Tensor) -> np.ndarray:
     """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3]."""
     return (images.clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-
-
-__all__ = ["PairedConfig", "PairedStage", "draw", "save_sheet", "to_float", "to_uint8", "train_generator"]

@@ -56,19 +56,19 @@ class Processes:
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("gloo")
 
-    def average_gradients(self, parameters: list[nn.Parameter], stop: bool) -> bool:
-        """Average the gradients in place; True if any process wants to stop."""
+    def average_gradients(self, parameters: list[nn.Parameter], *wishes: bool) -> tuple[bool, ...]:
+        """Average the gradients in place; a wish is granted to all if any process has it."""
         if self.size == 1:
-            return stop
+            return wishes
         held = [p for p in parameters if p.grad is not None]
-        flat = torch.cat([p.grad.reshape(-1) for p in held] + [torch.tensor([float(stop)])])
+        flat = torch.cat([p.grad.reshape(-1) for p in held] + [torch.tensor([float(wish) for wish in wishes])])
         dist.all_reduce(flat)
         flat /= self.size
         offset = 0
         for p in held:
             p.grad.copy_(flat[offset : offset + p.numel()].view_as(p))
             offset += p.numel()
-        return bool(flat[-1] > 0)
+        return tuple(bool(wish > 0) for wish in flat[offset:])
 
 
 class Loop:
@@ -116,7 +116,8 @@ class Loop:
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            stop = self.processes.average_gradients(parameters, self.stop_requested)
+            save = time.monotonic() - saved > self.config.save_seconds
+            stop, save = self.processes.average_gradients(parameters, self.stop_requested, save)
             self._update(parameters)
             for key, value in {"loss": float(loss.detach()), **scalars}.items():
                 sums.setdefault(key, []).append(value)
@@ -124,7 +125,7 @@ class Loop:
             if self.processes.rank == 0 and (now - logged > self.config.log_seconds):
                 self._report(sums, (self.seen - seen_logged) / (now - logged))
                 logged, seen_logged, sums = time.monotonic(), self.seen, {}
-            if stop or (now - saved > self.config.save_seconds):
+            if stop or save:
                 self._save()
                 saved = time.monotonic()
             if stop:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from golden_set import Case, vec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from golden_set import Case, vec
 from latent_reenact import custom_ops
 from latent_reenact.custom_ops import conv2d_resample, fused_bias_act, setup_filter, upfirdn2d
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden_set import Case, assert_close, assert_summary_close, img
 
+from golden_set import Case, assert_close, assert_summary_close, img
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import (
     BodyConfig,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden_set import Case, assert_close, assert_summary_close, vec
 
+from golden_set import Case, assert_close, assert_summary_close, vec
 from latent_reenact.errors import ConfigError
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
 from latent_reenact.third_party import nvlabs, rosinality

@@ -1,0 +1,50 @@
+"""The sliders: names, units, and how each is read from the 58 motion factors of a synthetic portrait."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from latent_reenact.synthface.factors import EXPRESSION_NAMES
+from latent_reenact.training.prepare import POSE_NAMES
+
+# slider -> the blendshapes whose mean it is
+EXPRESSION_SLIDERS = {
+    "smile": ("mouthSmile_L", "mouthSmile_R"),
+    "jaw_open": ("jawOpen",),
+    "pucker": ("mouthPucker",),
+    "frown": ("mouthFrown_L", "mouthFrown_R"),
+    "sneer": ("noseSneer_L", "noseSneer_R"),
+    "brows_up": ("browInnerUp_L", "browInnerUp_R"),
+    "brows_down": ("browDown_L", "browDown_R"),
+    "blink_left": ("eyeBlink_L",),
+    "blink_right": ("eyeBlink_R",),
+    "eyes_wide": ("eyeWide_L", "eyeWide_R"),
+    "squint": ("eyeSquint_L", "eyeSquint_R"),
+}
+# slider -> its typical size, in its own unit
+CONTROL_SCALES = {
+    "yaw_deg": 15.0,
+    "pitch_deg": 8.0,
+    "roll_deg": 4.0,
+    "gaze_yaw_deg": 9.0,
+    "gaze_pitch_deg": 6.0,
+    **dict.fromkeys(EXPRESSION_SLIDERS, 0.3),
+}
+
+
+def _columns() -> list[list[int]]:
+    offset = len(POSE_NAMES)
+    poses = [[i] for i in range(offset)]
+    return poses + [[offset + EXPRESSION_NAMES.index(n) for n in names] for names in EXPRESSION_SLIDERS.values()]
+
+
+def control_values(motion: Tensor) -> Tensor:
+    """Motion factors [B, 58] -> sliders [B, 16], in the order of `CONTROL_SCALES`."""
+    return torch.stack([motion[:, columns].mean(1) for columns in _columns()], dim=1)
+
+
+def fit_scales(motion: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean, deviation) of each motion factor; those that never move get a deviation of 1."""
+    deviation = motion.std(0)
+    return motion.mean(0), torch.where(deviation > 1e-3, deviation, torch.ones_like(deviation))

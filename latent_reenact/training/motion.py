@@ -1,0 +1,160 @@
+"""Motion encoder, mapper and sliders: one person's latent with another's pose and expression (arXiv 2504.13021).
+
+The paired generator knows the w of any person with any motion, so the cross output has an exact target where
+the published recipe, on real footage, needs an identity network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latent_reenact.models.motion import (
+    MotionControl,
+    MotionControlConfig,
+    MotionEncoder,
+    MotionEncoderConfig,
+    MotionMapper,
+    MotionMapperConfig,
+)
+from latent_reenact.training import augment
+from latent_reenact.training.controls import CONTROL_SCALES, control_values, fit_scales
+from latent_reenact.training.data import PortraitSet
+from latent_reenact.training.generator import eye_mouth_weight, save_sheet
+from latent_reenact.training.loop import LoopConfig
+from latent_reenact.training.losses import psnr, pyramid_loss
+from latent_reenact.training.targets import Teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionConfig:
+    """The motion stage."""
+
+    encoder: MotionEncoderConfig
+    mapper: MotionMapperConfig
+    loop: LoopConfig
+    picture_weight: float = 1.0  # of the pyramid loss, beside the distance in w
+    picture_share: float = 0.5  # of each batch that is drawn: drawing costs most of a step
+    motion_weight: float = 0.3  # of reading the true factors from the bottleneck
+    control_weight: float = 0.1
+    eye_mouth_weight: float = 6.0
+    augmentation: float = 1.0
+
+
+class MotionNetworks(nn.Module):
+    """What the stage trains together."""
+
+    def __init__(self, config: MotionConfig) -> None:
+        super().__init__()
+        self.encoder = MotionEncoder(config.encoder)
+        self.mapper = MotionMapper(config.mapper)
+        self.control = MotionControl(
+            MotionControlConfig(
+                controls=tuple(CONTROL_SCALES),
+                scales=tuple(CONTROL_SCALES.values()),
+                n_styles=config.encoder.n_styles,
+                motion_dim=config.encoder.motion_dim,
+            )
+        )
+        self.read_factors = nn.Linear(config.encoder.bottleneck, 58)  # training only
+
+    def forward(self, driving: Tensor, identity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(w_plus, motion, factors read) for driving pictures and identity w_plus."""
+        bottleneck = self.encoder.bottleneck(driving)
+        motion = self.encoder.linear(bottleneck).unflatten(1, (-1, self.encoder.config.motion_dim))
+        return self.mapper(identity, motion.float()), motion.float(), self.read_factors(bottleneck).float()
+
+
+class MotionStage:
+    """`identities` [N, L, D] are the training portraits' inverted latents, made once beforehand."""
+
+    def __init__(
+        self,
+        config: MotionConfig,
+        teacher: Teacher,
+        train: PortraitSet,
+        test: PortraitSet,
+        identities: tuple[Tensor, Tensor],
+    ) -> None:
+        self.config, self.teacher, self.train, self.test = config, teacher, train, test
+        self.train_identities, self.test_identities = identities
+        self.module = MotionNetworks(config).to(memory_format=torch.channels_last)
+        self.factor_mean, self.factor_std = fit_scales(train.motion)
+
+    def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:
+        index = torch.randint(len(self.train), (batch,), generator=generator)
+        column = torch.randint(self.train.partners.shape[1], (batch,), generator=generator)
+        conditioning = self.train.swapped[index, column]
+        identity = self.train_identities[self.train.partners[index, column]]
+        w_plus, motion, factors = self._forward(self._augmented(index, generator), identity)
+
+        w = self.teacher.w(conditioning)
+        distance = self.teacher.error(w_plus, w)
+        drawn = max(1, int(self.config.picture_share * batch))
+        picture = self._picture_loss(w_plus[:drawn], w[:drawn], conditioning[:drawn])
+        true_factors = (self.train.motion[index] - self.factor_mean) / self.factor_std
+        read = F.smooth_l1_loss(factors, true_factors, beta=0.5)
+        control = self._control_loss(motion, self.train.motion[index])
+        loss = distance + self.config.picture_weight * picture
+        loss = loss + self.config.motion_weight * read + self.config.control_weight * control
+        parts = {"w": distance, "picture": picture, "factors": read, "control": control}
+        return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+    @torch.no_grad()
+    def evaluate(self, average: nn.Module, folder: Path) -> dict[str, float]:
+        was_training = average.training
+        average.eval()
+        index = torch.arange(min(128, len(self.test)))
+        driving = self.test.pictures(index)
+        partner, conditioning = self.test.partners[index, 0], self.test.swapped[index, 0]
+        w_plus, motion, _ = average(driving, self.test_identities[partner])  # type: ignore[operator]
+        w = self.teacher.w(conditioning)
+        truth = self.teacher.draw(w[:, None].expand_as(w_plus))
+        images = self.teacher.draw(w_plus)
+        weight = eye_mouth_weight(self._landmarks(conditioning), images.shape[-1], 9.0)
+        save_sheet([self.test.pictures(partner[:12]), driving[:12], images[:12], truth[:12]], folder / "sheet.png")
+        read = average.control.decode(motion)  # type: ignore[union-attr, operator]
+        true = control_values(self.test.motion[index])
+        average.train(was_training)
+        correlation = torch.corrcoef(torch.stack([read[:, 0], true[:, 0]]))[0, 1]
+        return {
+            "psnr_db": psnr(images, truth),
+            "eye_mouth_psnr_db": psnr(images, truth, (weight > 1).float()),
+            "w": float(self.teacher.error(w_plus, w)),
+            "yaw_mae_deg": float((read[:, 0] - true[:, 0]).abs().mean()),
+            "yaw_r": float(correlation),
+        }
+
+    def _forward(self, driving: Tensor, identity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            w_plus, motion, factors = self.module(driving, identity)
+        return w_plus.float(), motion, factors
+
+    def _augmented(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        images, strength = self.train.pictures(index), self.config.augmentation
+        images = augment.jitter_frame(images, strength, generator)
+        images = augment.shade(images, strength, generator)
+        images = augment.jitter_colours(images, strength, generator)
+        return augment.cut_out(augment.degrade(images, 2 * strength, generator), generator)
+
+    def _picture_loss(self, w_plus: Tensor, w: Tensor, conditioning: Tensor) -> Tensor:
+        with torch.no_grad():
+            truth = self.teacher.draw(w[:, None].expand_as(w_plus))
+        weight = eye_mouth_weight(self._landmarks(conditioning), truth.shape[-1], self.config.eye_mouth_weight)
+        return pyramid_loss(self.teacher.draw(w_plus), truth, weight)
+
+    def _landmarks(self, conditioning: Tensor) -> Tensor:
+        """The last 136 inputs are the projected landmarks in [-1, 1]: back to pixels, [B, 68, 2]."""
+        return (conditioning[:, -136:].unflatten(1, (68, 2)) + 1) / 2 * self.train.resolution
+
+    def _control_loss(self, motion: Tensor, factors: Tensor) -> Tensor:
+        """Sliders read from the code, and the code (held fixed) written from the sliders."""
+        control, motion = self.module.control, motion.detach()
+        true = control_values(factors)
+        read = F.smooth_l1_loss(control.decode(motion) / control.scale, true / control.scale, beta=0.5)
+        written = F.mse_loss(control.encode(true), motion) / motion.var().clamp(min=1e-4)
+        return read + written
