@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from latent_reenact.errors import CorruptFileError, LimitExceededError
 from latent_reenact.media.files import require_file, video_format
@@ -171,8 +172,8 @@ def open_video(path: str | Path, limits: VideoLimits = DEFAULT_LIMITS) -> Iterat
                 raise CorruptFileError(f"{path} is not a video, or is damaged; expected {_EXPECTED}")
             stream = stack.enter_context(open(file, "rb"))
             container = stack.enter_context(_open_container(stream, kind, limits))
-        for video in container.streams.video:
-            _check_size(path, video.codec_context.width, video.codec_context.height, limits)
+        for codec in [s.codec_context for s in container.streams.video if s.codec_context is not None]:
+            _check_size(path, codec.width, codec.height, limits)
         yield container
 
 
@@ -181,8 +182,8 @@ def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
     for stream in container.streams.video:
         if stream.codec_context is not None and not int(stream.disposition) & _ATTACHED_PICTURE:
             return stream
-    what = "only audio" if container.streams.audio else "no streams"
-    raise CorruptFileError(f"{path} has no video stream ({what}); expected {_EXPECTED}")
+    what = "of a known codec" if container.streams.video else "(only audio)" if container.streams.audio else "at all"
+    raise CorruptFileError(f"{path} has no video stream {what}; expected {_EXPECTED}")
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
@@ -262,6 +263,7 @@ class _Shape:
         low, high = _PLAIN_ASPECTS
         self._aspect = Fraction(aspect) if low <= aspect <= high else Fraction(1)
         self._matrix = _display_matrix(first)
+        self._converter = VideoReformatter()  # one for all frames: it keeps tables and threads
         self._coded_size = max(1, round(first.width * self._aspect)), first.height
         swapped = self._matrix[0] == 0
         self.width, self.height = self._coded_size[::-1] if swapped else self._coded_size
@@ -272,7 +274,8 @@ class _Shape:
         scale = min(width / (frame.width * self._aspect), Fraction(height, frame.height))
         fitted_width = min(width, max(1, round(frame.width * self._aspect * scale)))
         fitted_height = min(height, max(1, round(frame.height * scale)))
-        fitted = frame.reformat(fitted_width, fitted_height, "rgb24", interpolation="BICUBIC").to_ndarray()
+        size = fitted_width, fitted_height
+        fitted = self._converter.reformat(frame, *size, "rgb24", interpolation="BICUBIC").to_ndarray()
         if fitted.shape[:2] != (height, width):
             canvas = np.zeros((height, width, 3), np.uint8)
             top, left = (height - fitted_height) // 2, (width - fitted_width) // 2
@@ -321,7 +324,8 @@ def _refusing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        ended = isinstance(error, av.EOFError)
+        reason = "it ends before the first frame" if ended else getattr(error, "strerror", None) or error
         raise CorruptFileError(f"{path} cannot be read as a video ({reason}); expected {_EXPECTED}") from error
 
 

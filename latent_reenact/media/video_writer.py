@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from latent_reenact.errors import OutputError, UsageError
 from latent_reenact.media.atomic import atomic_path, output_error
@@ -85,6 +86,7 @@ class VideoWriter:
         self._resizes = size is not None
         self._marks = marks.dated()
         self._clock = FrameClock(like, fps)
+        self._converter = VideoReformatter()
         self._durations: deque[int] = deque()
         self._closed = False
         self._video: VideoStream | None = None
@@ -105,9 +107,10 @@ class VideoWriter:
     ) -> None:
         if kind is None:
             self.close()
-        else:
+        elif not self._closed:
             self._closed = True
             self._resources.__exit__(kind, error, trace)
+            self._release()
 
     def write(self, frame: Any) -> None:
         """Append a frame: whatever `as_pixels` takes."""
@@ -132,8 +135,11 @@ class VideoWriter:
         """Finish the file and put it in place; `with` does it. A second call does nothing."""
         if not self._closed:
             self._closed = True
-            with self._resources, self._writing():
-                self._finish()
+            try:
+                with self._resources, self._writing():
+                    self._finish()
+            finally:
+                self._release()
 
     def _finish(self) -> None:
         if self._video is None:
@@ -146,6 +152,11 @@ class VideoWriter:
         self._output.close()
         if self._container in ("mp4", "mov"):
             _append_xmp(self._temp, self._marks)
+
+    def _release(self) -> None:
+        """Let the encoder's threads and memory go now, not when the writer does."""
+        self._video = self._track = self._sound = None
+        del self._output
 
     def _add_streams(self, width: int, height: int) -> None:
         self._video = _add_video(self._output, self._container, width, height, self._clock, self._crf)
@@ -166,11 +177,15 @@ class VideoWriter:
             if not self._resizes:
                 got = f"{pixels.shape[1]} x {pixels.shape[0]}"
                 raise UsageError(f"got a frame of {got} after {width} x {height}; give size= to have frames resized")
-            resized = av.VideoFrame.from_ndarray(pixels).reformat(width, height, interpolation="BICUBIC")
+            resized = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+                width, height, interpolation="BICUBIC"
+            )
             pixels = resized.to_ndarray()
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-        return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        return self._converter.reformat(
+            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
