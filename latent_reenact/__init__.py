@@ -33,7 +33,16 @@ _EXPORTS = {
     "LatentReenactError": "latent_reenact.errors",
 }
 
-__all__ = ["__version__", *_EXPORTS]
+__all__ = [
+    "Identity",
+    "LatentReenactError",
+    "Result",
+    "VideoWriter",
+    "__version__",
+    "load",
+    "load_network",
+    "sample_identity",
+]
 
 if TYPE_CHECKING:
     from latent_reenact.editing import sample_identity

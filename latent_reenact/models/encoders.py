@@ -33,6 +33,7 @@ class EncoderConfig:
     input_size: int = 256
     n_styles: int = 18
     w_dim: int = 512
+    head_width: int | None = None  # channels inside the style heads; w_dim in the published networks
     body: BodyConfig = field(default_factory=BodyConfig)
 
     def __post_init__(self) -> None:
@@ -63,13 +64,14 @@ class EncoderConfig:
 class StyleHead(nn.Module):
     """Strided convolutions down to 1×1, then one equalised layer: features -> a style (pSp's map2style)."""
 
-    def __init__(self, c_in: int, c_out: int, size: int) -> None:
+    def __init__(self, c_in: int, c_out: int, size: int, width: int | None = None) -> None:
         super().__init__()
+        width = c_out if width is None else width
         layers: list[nn.Module] = []
         for i in range(int(math.log2(size))):
-            layers += [nn.Conv2d(c_in if i == 0 else c_out, c_out, 3, 2, 1), nn.LeakyReLU(0.01)]
+            layers += [nn.Conv2d(c_in if i == 0 else width, width, 3, 2, 1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*layers)
-        self.linear = EqualLinear(c_out, c_out)
+        self.linear = EqualLinear(width, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C_in, size, size] -> [B, C_out]."""
@@ -103,7 +105,9 @@ class StyleEncoder(nn.Module):
             sizes = [size] * config.n_styles
         # The lateral layers bring the finer levels to w_dim; the coarsest comes as the body leaves it.
         c_ins = [config.w_dim if config.is_pyramid and i >= COARSE_END else widths[-1] for i in range(config.n_styles)]
-        self.styles = nn.ModuleList(StyleHead(c, config.w_dim, s) for c, s in zip(c_ins, sizes, strict=True))
+        self.styles = nn.ModuleList(
+            StyleHead(c, config.w_dim, s, config.head_width) for c, s in zip(c_ins, sizes, strict=True)
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """image [B, input_channels, input_size, input_size] in [-1, 1] -> [B, L, D]."""

@@ -229,15 +229,18 @@ class SynthesisNetwork(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         x = x.contiguous(memory_format=self._memory_format())
-        image, index = None, 0
+        image: Tensor | None = None
+        index = 0
         for block in self.blocks:
+            assert isinstance(block, SynthesisBlock)
             n_convs = 1 if block.up_conv is None else 2
             x, image = block(x, image, list(ws[index : index + n_convs + 1]), noise_mode)
             index += n_convs
+        assert image is not None
         return image
 
     def _memory_format(self) -> torch.memory_format:
-        weight = self.blocks[0].conv.conv.weight
+        weight = self.get_parameter("blocks.0.conv.conv.weight")
         is_channels_last = weight.is_contiguous(memory_format=torch.channels_last)
         return torch.channels_last if is_channels_last else torch.contiguous_format
 

@@ -6,7 +6,7 @@ g = G(M(E_i(identity) + E_m(driving)))     (+ is concatenation)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -235,7 +235,7 @@ class LatentReenactor:
     # -- parts --------------------------------------------------------------------------------------------------
 
     def _draw(
-        self, identity: Identity, motion: Tensor, driving: list[TrackedFrame | None], operation: str
+        self, identity: Identity, motion: Tensor, driving: Sequence[TrackedFrame | None], operation: str
     ) -> list[Result]:
         w_plus = self.networks.mapper(torch.tensor(identity.w_plus, device=self.device)[None], motion)
         images = to_pixels(self.networks.generator.synthesis(w_plus))

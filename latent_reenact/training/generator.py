@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from latent_reenact.models.layers import channels_last
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
 from latent_reenact.training.data import PortraitSet, Standardizer, load_shards
 from latent_reenact.training.loop import Loop, LoopConfig
@@ -68,7 +69,7 @@ class PairedStage:
         return pyramid_loss(image, truth, weight), {}
 
     @torch.no_grad()
-    def evaluate(self, average: nn.Module, folder: Path) -> dict[str, float]:
+    def evaluate(self, average: StyleGAN2Generator, folder: Path) -> dict[str, float]:
         index = torch.arange(min(256, len(self.test)))
         truth = self.test.pictures(index)
         image = torch.cat([draw(average, part) for part in self.inputs(self.test.conditioning[index]).split(64)])
@@ -77,7 +78,7 @@ class PairedStage:
         return {"psnr_db": psnr(image, truth), "eye_mouth_psnr_db": psnr(image, truth, mask)}
 
 
-def draw(generator: nn.Module, z: Tensor) -> Tensor:
+def draw(generator: StyleGAN2Generator, z: Tensor) -> Tensor:
     """z [B, K] -> image [B, 3, R, R] float32, convolutions in bf16; the mapping stays in float32."""
     w_plus = generator.broadcast(generator.mapping(z))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -106,10 +107,11 @@ def train_generator(
 def grown(config: GeneratorConfig, state: dict[str, Tensor]) -> StyleGAN2Generator:
     """A generator that starts from a smaller one's weights; the new skip to RGB starts at zero."""
     torch.manual_seed(config.resolution)
-    module = StyleGAN2Generator(config).to(memory_format=torch.channels_last)
+    module = channels_last(StyleGAN2Generator(config))
     if state:
         module.load_state_dict(state, strict=False)
-        nn.init.zeros_(module.synthesis.blocks[-1].to_rgb.conv.weight)
+        last = len(config.resolutions) - 1
+        nn.init.zeros_(module.synthesis.get_parameter(f"blocks.{last}.to_rgb.conv.weight"))
     for name, parameter in module.named_parameters():
         if name.endswith("noise_strength"):
             parameter.requires_grad_(False)  # the portraits are exact: there is nothing random to draw

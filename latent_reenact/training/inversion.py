@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
+from latent_reenact.models.layers import channels_last
 from latent_reenact.models.restyle import ReStyleEncoder, face_pool
 from latent_reenact.training import augment
 from latent_reenact.training.data import PortraitSet
@@ -34,9 +35,9 @@ class InversionStage:
 
     def __init__(self, config: InversionConfig, teacher: Teacher, train: PortraitSet, test: PortraitSet) -> None:
         self.config, self.teacher, self.train, self.test = config, teacher, train, test
-        self.module = StyleEncoder(config.encoder).to(memory_format=torch.channels_last)
-        for head in self.module.styles:  # start from "no correction"
-            nn.init.zeros_(head.linear.weight)
+        self.module = channels_last(StyleEncoder(config.encoder))
+        for i in range(config.encoder.n_styles):  # start from "no correction"
+            nn.init.zeros_(self.module.get_parameter(f"styles.{i}.linear.weight"))
         self.average_image = self._pooled(teacher.draw(self._start(1))).detach()
 
     def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:

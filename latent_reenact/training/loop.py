@@ -38,12 +38,13 @@ class LoopConfig:
 class Stage(Protocol):
     """What a stage brings: a module to train, its loss, and a measure on held-out data."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module: ...
 
     def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:
         """Loss of one random batch, and scalars to log."""
 
-    def evaluate(self, average: nn.Module, folder: Path) -> dict[str, float]:
+    def evaluate(self, average: Any, folder: Path) -> dict[str, float]:
         """Measures of the averaged weights; may leave a picture in `folder`."""
 
 
@@ -60,14 +61,14 @@ class Processes:
         """Average the gradients in place; a wish is granted to all if any process has it."""
         if self.size == 1:
             return wishes
-        held = [p for p in parameters if p.grad is not None]
-        flat = torch.cat([p.grad.reshape(-1) for p in held] + [torch.tensor([float(wish) for wish in wishes])])
+        held = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([grad.reshape(-1) for grad in held] + [torch.tensor([float(wish) for wish in wishes])])
         dist.all_reduce(flat)
         flat /= self.size
         offset = 0
-        for p in held:
-            p.grad.copy_(flat[offset : offset + p.numel()].view_as(p))
-            offset += p.numel()
+        for grad in held:
+            grad.copy_(flat[offset : offset + grad.numel()].view_as(grad))
+            offset += grad.numel()
         return tuple(bool(wish > 0) for wish in flat[offset:])
 
 
@@ -110,7 +111,8 @@ class Loop:
     def _steps(self) -> None:
         parameters = [p for p in self.stage.module.parameters() if p.requires_grad]
         saved = logged = time.monotonic()
-        seen_logged, sums = self.seen, {}
+        seen_logged = self.seen
+        sums: dict[str, list[float]] = {}
         while self.seen < self.config.images:
             loss, scalars = self.stage.loss(self.random, self.config.batch)
             for optimizer in self.optimizers:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latent_reenact.models.layers import channels_last
 from latent_reenact.models.motion import (
     MotionControl,
     MotionControlConfig,
@@ -82,7 +83,7 @@ class MotionStage:
     ) -> None:
         self.config, self.teacher, self.train, self.test = config, teacher, train, test
         self.train_identities, self.test_identities = identities
-        self.module = MotionNetworks(config).to(memory_format=torch.channels_last)
+        self.module = channels_last(MotionNetworks(config))
         self.factor_mean, self.factor_std = fit_scales(train.motion)
 
     def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:

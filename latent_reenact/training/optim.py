@@ -24,14 +24,14 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._update(p, group["lr"], group["momentum"])
+                    self._update(p, p.grad, group["lr"], group["momentum"])
 
-    def _update(self, p: Tensor, lr: float, momentum: float) -> None:
+    def _update(self, p: Tensor, grad: Tensor, lr: float, momentum: float) -> None:
         state = self.state[p]
         if not state:
-            state["momentum"] = torch.zeros_like(p.grad)
-        average = state["momentum"].lerp_(p.grad, 1 - momentum)
-        update = p.grad.lerp(average, momentum).reshape(len(p), -1)  # Nesterov
+            state["momentum"] = torch.zeros_like(grad)
+        average = state["momentum"].lerp_(grad, 1 - momentum)
+        update = grad.lerp(average, momentum).reshape(len(p), -1)  # Nesterov
         step = orthogonalize(update).reshape(p.shape).to(p.dtype)
         p.add_(step, alpha=-lr * math.sqrt(max(update.shape)))
 

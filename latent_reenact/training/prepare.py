@@ -63,7 +63,7 @@ def write_shard(path: Path, portraits: Sequence[Portrait], mesh: Mesh, *, partne
         "swapped": swapped_conditioning(factors, pairs, mesh),
     }
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def swapped_conditioning(factors: Sequence[Factors], pairs: np.ndarray, mesh: Mesh) -> np.ndarray:
