@@ -17,7 +17,7 @@ from latent_reenact.config import load_yaml
 from latent_reenact.errors import ConfigError, UsageError
 from latent_reenact.models import ReStyleEncoder, save_networks
 from latent_reenact.models.stylegan2 import StyleGAN2Generator
-from latent_reenact.synthface import load_mesh
+from latent_reenact.synthface import Mesh, load_mesh
 from latent_reenact.training.data import PortraitSet, load_shards
 from latent_reenact.training.generator import PairedConfig, train_generator
 from latent_reenact.training.inversion import InversionConfig, InversionStage
@@ -82,11 +82,11 @@ def train(config_path: str | Path, overrides: Sequence[str] = (), resume: str = 
 class Recipe:
     """The stages in order; every stage that is done is read back from its last checkpoint."""
 
-    def __init__(self, config: RecipeConfig) -> None:
+    def __init__(self, config: RecipeConfig, mesh: Mesh | None = None) -> None:
         self.config = config
         self.folder = Path(config.folder)
         self.processes = Processes()
-        self.mesh = load_mesh(config.data.mesh)
+        self.mesh = load_mesh(config.data.mesh) if mesh is None else mesh
         torch.set_num_threads(1)  # processes average gradients; threads inside one are slower
 
     def run(self) -> Path:
