@@ -106,7 +106,7 @@ class LatentReenactor:
         """
         crop = _pixels(picture) if aligned else self._crop(self._track_picture(picture, face))
         images = self._tensor([crop])
-        with self._inference():
+        with torch.inference_mode():
             w_plus = self.networks.inversion.invert(images)
             motion = self.networks.motion_encoder(images)
             reconstruction = self.networks.generator.synthesis(w_plus)
@@ -137,7 +137,7 @@ class LatentReenactor:
         self._check(identity)
         tracked = None if aligned else self._track_picture(driving, face)
         crop = _pixels(driving) if tracked is None else self._crop(tracked)
-        with self._inference():
+        with torch.inference_mode():
             motion = self.networks.motion_encoder(self._tensor([crop]))
             if relative:
                 motion = self._own_motion(identity) + motion - self._neutral()
@@ -158,7 +158,7 @@ class LatentReenactor:
         unknown = [name for name in controls if name not in self.controls]
         if unknown:
             raise ConfigError(f"unknown control {unknown[0]!r}; expected some of {', '.join(self.controls)}")
-        with self._inference():
+        with torch.inference_mode():
             motion = self._own_motion(identity)
             current = control.decode(motion)
             wanted = current.clone()
@@ -198,7 +198,7 @@ class LatentReenactor:
             tracked = _uncut(frames) if aligned else self._track(frames, face, smoothing, fps, driving)
             reference = last = None
             while chunk := list(islice(tracked, batch)):
-                with self._inference():
+                with torch.inference_mode():
                     motion = self._motion_of(chunk, last, aligned)
                     last = motion[-1:]
                     if relative:
@@ -285,11 +285,6 @@ class LatentReenactor:
                 f"the identity was made by model {identity.model or 'unknown'!r} (w_plus {identity.w_plus.shape}), "
                 f"not by {self.name!r} ({expected}); invert the picture again with this model"
             )
-
-    @contextlib.contextmanager
-    def _inference(self) -> Iterator[None]:
-        with torch.inference_mode():
-            yield
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
