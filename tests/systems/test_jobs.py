@@ -137,3 +137,22 @@ def test_feature_picture_suffixes_can_be_written(tmp_path: Path, suffix: str) ->
 def test_feature_video_suffixes_can_be_written(tmp_path: Path, portrait: Path, suffix: str) -> None:
     video = save_video(tmp_path / "talk.mp4", moving_face(2))
     assert reenact(FakeReenactor(), portrait, video, tmp_path / f"a{suffix}").frames == 2
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_feature_with_the_real_system(tmp_path: Path, aligned: bool) -> None:
+    """The latent system, at toy size, behind every job."""
+    tiny = pytest.importorskip("tiny")
+    from latent_reenact.editing import sample_identity
+
+    reenactor = tiny.reenactor()
+    portrait = save(tmp_path / "portrait.png", face_picture(64, 64))
+    video = save_video(tmp_path / "talk.mp4", [face_picture(64, 64)] * 11)
+    options = ReenactOptions(aligned=aligned, paste_back=not aligned, side_by_side=True, relative=True)
+    report = reenact(reenactor, portrait, video, tmp_path / "a.mp4", options)
+    assert (report.frames, report.frames_without_face) == (11, 0)
+    reenact(reenactor, portrait, portrait, tmp_path / "a.png", options)
+    invert(reenactor, portrait, tmp_path / "id.safetensors", aligned=aligned)
+    pose(reenactor, tmp_path / "id.safetensors", tmp_path / "b.png", {"yaw_deg": 10})
+    assert read_image(tmp_path / "b.png").shape == (32, 32, 3)
+    assert sample(reenactor, sample_identity, [3], tmp_path / "people").frames == 1
