@@ -3,6 +3,9 @@
 A material function fills a scratch array `s` (see the indices below) from the parameter vector `p` and the
 interpolated attributes: for the head x, y, z are coordinates of the resting mesh, so that patterns stick to the skin;
 `lip` and `lid` are signed distances in centimetres, thresholded per pixel for crisp edges.
+
+All is inlined into `shading.shade`, since counting references to arrays on every call would cost a third of the time.
+Numba caches `shade` by the age of shading.py alone: touch that file after a change in this one.
 """
 
 from __future__ import annotations
@@ -78,7 +81,7 @@ def _bend_normal(s, dx, dy, dz):
 # ---------------------------------------------------------------- skin
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def skin(s, p, x, y, z, lip, lid, scalp, ear):
     seed = int(p[_SEED])
     away = abs(x)
@@ -125,7 +128,7 @@ def skin(s, p, x, y, z, lip, lid, scalp, ear):
     _bend_normal(s, bump, bump * 0.7, 0.0)
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _eyelid(s, p, y, lid):
     upper = smooth(3.2, 3.9, y)
     _blend_to(s, p, _EYESHADOW, smooth(1.45, 0.25, lid) * upper * p[_EYESHADOW_STRENGTH])
@@ -147,7 +150,7 @@ def _brow_line(x):
     return _BROW_Y[4]
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _brow(x, y, p):
     away = abs(x)
     if away < 0.5 or away > 6.6:
@@ -163,7 +166,7 @@ def _brow(x, y, p):
     return smooth(0.0, 0.55, edge) * ends * p[_BROW_DENSITY] * (0.72 + 0.4 * strands)
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _beard_area(x, y, z, lip, style):
     away = abs(x)
     if z < -1.5 or y > 3.0:
@@ -188,7 +191,7 @@ def _beard_area(x, y, z, lip, style):
     return area * (1.0 - 0.5 * beside_soul_patch)
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _beard(s, p, x, y, z, lip, seed):
     """Paint the beard; how much it covers."""
     area = _beard_area(x, y, z, lip, int(p[_BEARD_STYLE]))
@@ -206,7 +209,7 @@ def _beard(s, p, x, y, z, lip, seed):
     return cover
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _scalp(s, p, x, y, z, scalp, ear, mottle, seed):
     """Paint stubble under the hair; how much it covers."""
     stubble = noise3(x * 9, y * 9, z * 9, seed + 12)
@@ -219,28 +222,28 @@ def _scalp(s, p, x, y, z, scalp, ear, mottle, seed):
 # ---------------------------------------------------------------- mouth and eyes
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def mouth_cavity(s, p, z):
     d = smooth(-6.0, -0.5, z - p[_MOUTH_DEPTH])
     _set(s, 0.30 * d * d + 0.02, 0.07 * d * d + 0.006, 0.07 * d * d + 0.006)
     s[OCCLUSION] *= 0.5 * d + 0.1
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def gums(s, p, z):
     d = smooth(-5.0, 0.2, z - p[_MOUTH_DEPTH])
     _set(s, 0.55 * d, 0.20 * d, 0.21 * d)
     s[SPECULAR], s[GLOSS], s[OCCLUSION] = 0.25 * d, 40.0, 0.25 + 0.5 * d
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def teeth(s, p, z):
     d = 0.22 + 0.78 * smooth(-5.2, -0.2, z - p[_MOUTH_DEPTH])
     _set(s, p[_TEETH] * d, p[_TEETH + 1] * d, p[_TEETH + 2] * d)
     s[SPECULAR], s[GLOSS], s[OCCLUSION] = 0.22 * d, 60.0, 0.60 * d + 0.15
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def eye(s, p, x, y, z, which):
     """x, y, z: direction from the eye's centre; iris and pupil are drawn round the gaze."""
     seed = int(p[_SEED])
@@ -276,7 +279,7 @@ def eye(s, p, x, y, z, which):
     _wrap(s, 0.5, 0.5, 0.5)
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def lash(s):
     _set(s, 0.035, 0.025, 0.022)
     s[OCCLUSION] = 0.9
@@ -285,7 +288,7 @@ def lash(s):
 # ---------------------------------------------------------------- hair, cloth and accessories
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def hair(s, p, u, v, lock, vx, vy, vz, inside):
     """u around the head, v from root to tip, `lock` the phase of the lock; `inside`: the back of the shell."""
     seed, frequency = int(p[_SEED]), p[_FREQUENCY]
@@ -309,7 +312,7 @@ def hair(s, p, u, v, lock, vx, vy, vz, inside):
     s[NOISE], s[NOISE + 1] = n1, n2
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def cloth(s, p, u, v, hem, vx, vy, vz):
     seed, pattern = int(p[_SEED]), int(p[_PATTERN])
     _set(s, p[_CLOTH], p[_CLOTH + 1], p[_CLOTH + 2])
@@ -325,13 +328,13 @@ def cloth(s, p, u, v, hem, vx, vy, vz):
     _bend_normal(s, fold * 1.6, 0.0, fold)
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def glasses_frame(s, p):
     _set(s, p[_GLASSES], p[_GLASSES + 1], p[_GLASSES + 2])
     s[SPECULAR], s[GLOSS] = 0.5, 50.0
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def hat(s, p, u, v, rim):
     seed = int(p[_SEED])
     knit = math.sin(u * 150) * 0.5 + 0.5

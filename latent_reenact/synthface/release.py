@@ -68,6 +68,9 @@ def build_mesh(
     Raises WeightsNotFoundError, CorruptFileError for a release that is not complete, OutputError when `out_npz`
     cannot be written.
     """
+    out_npz = Path(out_npz)
+    if not out_npz.parent.is_dir():
+        raise OutputError(f"cannot write {out_npz}: no folder {out_npz.parent}; make it first")
     model = read_release(Path(obj_dir))
     material, part = _labels(len(model.neutral), layout)
     model = replace(model, triangles=model.triangles[(material[model.triangles] >= 0).all(1)])
@@ -77,7 +80,7 @@ def build_mesh(
     seen_in_release[_used_vertices(model)[seen]] = True
     shown = np.isin(part[model.triangles[:, 0]], _ALWAYS_KEPT) | seen_in_release[model.triangles].any(1)
     arrays = _archive(replace(model, triangles=model.triangles[shown]), material, part, layout)
-    return _write_archive(Path(out_npz), arrays)
+    return _write_archive(out_npz, arrays)
 
 
 # ---------------------------------------------------------------- reading
@@ -87,14 +90,13 @@ def read_release(folder: Path) -> ReleaseModel:
     """Read the OBJ files and the index of landmarks."""
     folder = folder / "FaceXModel" if (folder / "FaceXModel").is_dir() else folder
     neutral, triangles = _read_obj(folder / "generic_neutral_mesh.obj")
-    index = _read_json(folder / "vertex_indices.json")
-    identity = [_read_offsets(folder / f"identity{k:03d}.obj", neutral) for k in range(IDENTITY_FILES)]
-    expression = [_read_offsets(folder / f"{name}.obj", neutral) for name in EXPRESSION_NAMES]
-    landmarks = np.array(index.get("idx_to_landmark_verts", []), np.int64)
+    landmarks = np.array(_read_json(folder / "vertex_indices.json").get("idx_to_landmark_verts", []), np.int64)
     if landmarks.shape != (68,) or landmarks.min() < 0 or landmarks.max() >= len(neutral):
         raise CorruptFileError(
             f"{folder}/vertex_indices.json does not list 68 landmark vertices; fetch the release again"
         )
+    identity = [_read_offsets(folder / f"identity{k:03d}.obj", neutral) for k in range(IDENTITY_FILES)]
+    expression = [_read_offsets(folder / f"{name}.obj", neutral) for name in EXPRESSION_NAMES]
     licences = [path for path in (folder / "LICENSE", folder.parent / "LICENSE") if path.is_file()]
     licence = licences[0].read_text(encoding="utf-8") if licences else "MIT, see github.com/ICT-VGL/ICT-FaceKit"
     return ReleaseModel(neutral, np.stack(identity), np.stack(expression), triangles, landmarks, licence)

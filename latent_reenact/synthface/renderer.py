@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from latent_reenact.errors import UsageError
@@ -29,7 +30,7 @@ MAX_SIZE = 2048
 _FAR = 1e9
 _SHADOW_SIZE, _SHADOW_REACH = 160, 44.0  # pixels, centimetres
 _SHADOW_CENTRE = np.array([0, 1.0, 0])
-_LUMA = np.array([0.25, 0.6, 0.15])
+_LUMA = np.array([0.25, 0.6, 0.15], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +164,7 @@ def _shadow_map(light: Light, person: Person, vertices: np.ndarray) -> tuple[np.
 
 def _develop(image: np.ndarray, size: int) -> np.ndarray:
     """Average the samples of each pixel, tone map, saturate a little, gamma 1/2.2, uint8."""
-    samples = np.minimum(image, 1.6).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3)
-    x = samples.mean((1, 3)) * 1.12
+    x = cv2.resize(np.minimum(image, 1.6), (size, size), interpolation=cv2.INTER_AREA) * 1.12
     x = x * (1.0 + 0.18 * x) / (0.86 + 0.52 * x)
     luma = (x @ _LUMA)[..., None]
     x = np.clip(luma + (x - luma) * 1.10, 0, 1)

@@ -57,7 +57,7 @@ def _row(matrix, i, x, y, z):
     return matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] * z + matrix[i, 3]
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _lit(shadow_map, to_light, x, y, z, bias):
     """Share of the key light that arrives, 0..1: four bilinear look-ups into the shadow map."""
     size = shadow_map.shape[0]
@@ -79,7 +79,7 @@ def _lit(shadow_map, to_light, x, y, z, bias):
     return total / 4
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _apply_material(s, p, material, w0, w1, w2, attributes, a, b, c, vx, vy, vz, back):
     x = _mix3(w0, w1, w2, attributes, a, b, c, 0)
     y = _mix3(w0, w1, w2, attributes, a, b, c, 1)
@@ -115,7 +115,7 @@ def _add(light, p, colour, red, green, blue):
     light[2] += p[colour + 2] * blue
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _light_hair(s, p, colour, lx, ly, lz, hx, hy, hz, share, tangent, diffuse, glint):
     nx, ny, nz = s[NORMAL], s[NORMAL + 1], s[NORMAL + 2]
     shift = (s[NOISE] - 0.5) * 0.55 + (s[NOISE + 1] - 0.5) * 0.35
@@ -131,7 +131,7 @@ def _light_hair(s, p, colour, lx, ly, lz, hx, hy, hz, share, tangent, diffuse, g
     _add(glint, p, colour, white + tinted * p[_HAIR], white + tinted * p[_HAIR + 1], white + tinted * p[_HAIR + 2])
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _light_surface(s, p, colour, lx, ly, lz, hx, hy, hz, share, eye_dot_half, diffuse, glint):
     facing = s[NORMAL] * lx + s[NORMAL + 1] * ly + s[NORMAL + 2] * lz
     _add(
@@ -150,7 +150,7 @@ def _light_surface(s, p, colour, lx, ly, lz, hx, hy, hz, share, eye_dot_half, di
         _add(glint, p, colour, amount, amount, amount)
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _eye_glints(s, p, ex, ey, ez, glint):
     """A sharp catch-light near the key light and a soft one on the other side."""
     k, nx, ny, nz = _KEY_DIRECTION, s[NORMAL], s[NORMAL + 1], s[NORMAL + 2]
@@ -163,7 +163,7 @@ def _eye_glints(s, p, ex, ey, ez, glint):
     glint[2] += 0.02 + amount
 
 
-@njit
+@njit(fastmath=True, forceinline=True)
 def _light(s, p, material, ex, ey, ez, lit, tangent, diffuse, glint):
     occlusion = s[OCCLUSION]
     up = 0.5 + 0.5 * s[NORMAL + 1]
