@@ -152,7 +152,7 @@ def choose_face(faces: Sequence[Face], which: Which = "largest", *, name: str = 
             raise ManyFacesError(f"face {which} is not in {name}, which has {_listing(faces)}")
         return [faces[which]]
     if which == "only" and len(faces) > 1:
-        raise ManyFacesError(f"expected one face in {name}, got {_listing(faces)}; choose largest, a number or all")
+        raise ManyFacesError(f"expected one face in {name}, got {_listing(faces)}; choose largest or a number")
     return [faces[0]]
 
 

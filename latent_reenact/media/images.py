@@ -92,7 +92,9 @@ def open_image(path: str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> Image.
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise LimitExceededError(f"{path} has too many pixels; expected at most {limits.max_pixels:,}") from None
+        raise LimitExceededError(
+            f"{path} has too many pixels; expected at most {limits.max_pixels:,}: make it smaller"
+        ) from None
     except Image.UnidentifiedImageError:
         raise CorruptFileError(f"{path} is not a picture, or is damaged; expected {_EXPECTED}") from None
     except Exception as error:  # Pillow's parsers raise a dozen kinds on damaged files

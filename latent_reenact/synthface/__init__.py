@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from latent_reenact.errors import MissingDependencyError
+
 _EXPORTS = {
     "Factors": "factors",
     "Mesh": "mesh",
@@ -66,7 +68,14 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _EXPORTS:
-        return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+        try:
+            return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name != "numba":
+                raise
+            raise MissingDependencyError(
+                "synthetic portraits need numba, which is not installed; pip install 'latent-reenact[train]'"
+            ) from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

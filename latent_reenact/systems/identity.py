@@ -49,7 +49,7 @@ class Identity:
         """
         from safetensors.numpy import save
 
-        data = save({name: getattr(self, name) for name in _ARRAYS}, metadata={"kind": "identity", "model": self.model})
+        data = save({name: getattr(self, name) for name in _ARRAYS}, metadata={"model": self.model})
         with atomic_path(path, needed_bytes=len(data)) as temporary:
             temporary.write_bytes(data)
 

@@ -20,7 +20,7 @@ from latent_reenact.face import Alignment, DlibDetector, FaceTrack, TrackedFrame
 from latent_reenact.face import align as cut
 from latent_reenact.face.detect import FaceDetector, Which
 from latent_reenact.face.track import Smoothing
-from latent_reenact.media import VideoReader, probe_video, read_image
+from latent_reenact.media import VideoReader, read_image
 from latent_reenact.models import MotionControl, MotionEncoder, MotionMapper, ReStyleEncoder, StyleGAN2Generator
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
@@ -194,8 +194,8 @@ class LatentReenactor:
         if batch < 1:
             raise UsageError(f"batch: got {batch}, expected at least 1")
         with contextlib.ExitStack() as stack:
-            frames, fps = self._open(driving, stack)
-            tracked = _uncut(frames) if aligned else self._track(frames, face, smoothing, fps, driving)
+            frames = self._open(driving, stack)
+            tracked = _uncut(frames) if aligned else self._track(frames, face, smoothing)
             reference = last = None
             while chunk := list(islice(tracked, batch)):
                 with torch.inference_mode():
@@ -207,16 +207,16 @@ class LatentReenactor:
                     results = self._draw(identity, motion, chunk, "reenact")
                 yield from results
 
-    def _open(self, driving: Frames, stack: contextlib.ExitStack) -> tuple[Iterable[np.ndarray], float]:
-        if isinstance(driving, str | Path):
-            fps = float(probe_video(driving).fps)
-            return stack.enter_context(VideoReader(driving)), fps
-        return driving, 25.0
+    @staticmethod
+    def _open(driving: Frames, stack: contextlib.ExitStack) -> VideoReader | Iterable[np.ndarray]:
+        return stack.enter_context(VideoReader(driving)) if isinstance(driving, str | Path) else driving
 
     def _track(
-        self, frames: Iterable[np.ndarray], face: Which, smoothing: Smoothing, fps: float, driving: Frames
+        self, frames: VideoReader | Iterable[np.ndarray], face: Which, smoothing: Smoothing
     ) -> Iterator[TrackedFrame]:
-        name = str(driving) if isinstance(driving, str | Path) else "the video"
+        fps, name = 25.0, "the video"
+        if isinstance(frames, VideoReader):
+            fps, name = float(frames.info.fps), str(frames.path)
         track = FaceTrack(self.detector, which=face, smoothing=smoothing, scale=self.framing, fps=fps, name=name)
         return iter(track.stream(frames))
 
