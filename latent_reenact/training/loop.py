@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from latent_reenact.errors import InterruptedRunError
+from latent_reenact.errors import ConfigError, InterruptedRunError
 from latent_reenact.training.optim import Muon, schedule, split_parameters, update_average
 
 
@@ -33,6 +33,13 @@ class LoopConfig:
     ema_decay: float = 0.998
     save_seconds: float = 120.0
     log_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("images", "batch", "muon_lr", "adam_lr", "save_seconds", "log_seconds"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected more than 0")
+        if not (0 <= self.flat < 1 and 0 <= self.ema_decay < 1):
+            raise ConfigError(f"flat {self.flat} and ema_decay {self.ema_decay}: expected at least 0 and less than 1")
 
 
 class Stage(Protocol):
