@@ -25,8 +25,10 @@ class InversionConfig:
 
     encoder: EncoderConfig
     loop: LoopConfig
-    steps: int = 3  # at inference, and the longest roll-out in training
+    steps: int = 3  # at inference
+    starts: tuple[float, ...] = (0.6, 0.3, 0.1)  # share of batches that begin after 0, 1, 2 ... steps
     picture_weight: float = 1.0  # of the pyramid loss, beside the distance in w
+    picture_share: float = 0.5  # of each batch that is drawn: drawing costs most of a step
     eye_mouth_weight: float = 3.0
 
 
@@ -45,11 +47,14 @@ class InversionStage:
         truth = self.train.pictures(index)
         seen = augment.degrade(augment.jitter_colours(truth, 0.25, generator), 1.0, generator)
         images = self._pooled(seen)
-        w_plus, estimate = self._roll_out(images, int(torch.randint(self.config.steps, (), generator=generator)))
+        steps = int(torch.multinomial(torch.tensor(self.config.starts), 1, generator=generator))
+        w_plus, estimate = self._roll_out(images, steps)
         w_plus = self._step(images, estimate, w_plus)
         distance = self.teacher.error(w_plus, self.teacher.w(self.train.conditioning[index]))
-        weight = eye_mouth_weight(self.train.landmarks[index], self.train.resolution, self.config.eye_mouth_weight)
-        picture = pyramid_loss(self.teacher.draw(w_plus), truth, weight)
+        drawn = max(1, int(self.config.picture_share * batch))
+        landmarks = self.train.landmarks[index[:drawn]]
+        weight = eye_mouth_weight(landmarks, self.train.resolution, self.config.eye_mouth_weight)
+        picture = pyramid_loss(self.teacher.draw(w_plus[:drawn]), truth[:drawn], weight)
         loss = distance + self.config.picture_weight * picture
         return loss, {"w": float(distance.detach()), "picture": float(picture.detach())}
 

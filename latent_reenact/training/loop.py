@@ -27,7 +27,8 @@ class LoopConfig:
     images: int  # pictures seen, over all processes
     batch: int = 16  # a process and step
     muon_lr: float = 8e-3  # weights of two or more dimensions
-    adam_lr: float = 1e-2  # the rest
+    adam_lr: float = 1e-2  # the rest, and every parameter whose name holds one of `adam_names`
+    adam_names: tuple[str, ...] = ("to_rgb", "const")
     adam_betas: tuple[float, float] = (0.9, 0.99)
     flat: float = 0.45  # share of the run before the cosine
     ema_decay: float = 0.998
@@ -90,7 +91,7 @@ class Loop:
         self.stage, self.config, self.folder, self.log = stage, config, folder, log
         self.processes = Processes()
         self.average = copy.deepcopy(stage.module).requires_grad_(False)
-        matrices, rest = split_parameters(stage.module)
+        matrices, rest = split_parameters(stage.module, config.adam_names)
         self.optimizers: list[torch.optim.Optimizer] = [Muon(matrices, config.muon_lr)] if matrices else []
         if rest:
             self.optimizers.append(torch.optim.Adam(rest, config.adam_lr, betas=config.adam_betas))

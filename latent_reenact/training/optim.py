@@ -49,7 +49,7 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-def split_parameters(module: nn.Module, plain: tuple[str, ...] = ("to_rgb", "const")) -> tuple[list, list]:
+def split_parameters(module: nn.Module, plain: tuple[str, ...]) -> tuple[list, list]:
     """(for Muon, for Adam): weights of two or more dimensions, but for names containing one of `plain`."""
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     matrices = [p for name, p in named if p.ndim >= 2 and not any(word in name for word in plain)]

@@ -99,7 +99,7 @@ def test_feature_muon_takes_convolution_kernels() -> None:
 
 def test_feature_split_keeps_rgb_and_vectors_for_adam() -> None:
     module = nn.ModuleDict({"to_rgb": nn.Linear(2, 3), "conv": nn.Conv2d(2, 3, 3)})
-    matrices, rest = split_parameters(module)
+    matrices, rest = split_parameters(module, ("to_rgb",))
     assert [tuple(p.shape) for p in matrices] == [(3, 2, 3, 3)]
     assert len(rest) == 3
 
