@@ -6,8 +6,7 @@ import importlib
 import pkgutil
 
 import latent_reenact
-
-TRAIN = {"numba"}
+from latent_reenact.errors import MissingDependencyError
 
 
 def main() -> None:
@@ -16,8 +15,8 @@ def main() -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name not in TRAIN:
+        except (MissingDependencyError, ModuleNotFoundError) as error:
+            if "numba" not in str(error):
                 raise
             waiting.append(name)
     print(f"imported {len(names) - len(waiting)} modules; {len(waiting)} need the extra train")
