@@ -30,6 +30,8 @@ from latent_reenact.systems.protocol import Reenactor, Result
 Progress = Callable[[float, float | None, str], None]
 """Called as work goes on with how much is done, of how much (None: unknown), and the unit ("frames", "files")."""
 
+_SHOWN_HEIGHT = 256  # a row of small pictures is shown at least this high
+
 # One file's own trouble: the other files of a batch still have a chance.
 _FILE_ERRORS = (CorruptFileError, LimitExceededError, ManyFacesError, NoFaceError, OutputError)
 
@@ -122,7 +124,7 @@ class Stage:
             tracked = result.driving_face
             driving = align(tracked.image, tracked.alignment, self.reenactor.resolution)
         assert driving is not None
-        return side_by_side([shown, driving, image], image.shape[0])
+        return side_by_side([shown, driving, image], max(image.shape[0], _SHOWN_HEIGHT))
 
     def marks(self) -> Provenance:
         mixed = self.options.paste_back or self.options.side_by_side

@@ -16,6 +16,9 @@ from PIL import Image
 from latent_reenact.media import VideoReader, probe_video, read_image, read_provenance
 
 
+GAP = 4  # pixels between the pictures of a row 256 high
+
+
 def test_smoke_picture(cli, files: Path, out: Path) -> None:
     done = cli("reenact", files / "portrait.png", files / "smile.png", "-o", out / "a.png")
     assert (done.code, done.err) == (0, "")
@@ -70,17 +73,20 @@ def test_feature_side_by_side(cli, files: Path, out: Path, aligned: bool) -> Non
     done = cli("reenact", files / "portrait.png", files / "smile.png", "-o", out / "a.png", "--side-by-side", *extra)
     assert done.code == 0
     row = read_image(out / "a.png")
-    driving_width = round(64 * 200 / 160) if aligned else 64
-    assert row.shape == (64, 64 + 2 + driving_width + 2 + 64, 3)
-    assert np.abs(row[32, 66 + driving_width // 2].astype(int) - SKIN).max() < 40, "the driving face is in the middle"
+    driving_width = round(256 * 200 / 160) if aligned else 256  # rows of small pictures are shown at 256
+    assert row.shape == (256, 256 + GAP + driving_width + GAP + 256, 3)
+    assert np.abs(row[128, 256 + GAP + driving_width // 2].astype(int) - SKIN).max() < 40, (
+        "the driving face is in the middle"
+    )
     assert cli("reenact", files / "portrait.png", files / "talk.mp4", "-o", out / "a.mp4", "--side-by-side").code == 0
-    assert probe_video(out / "a.mp4").width == 64 * 3 + 4
+    assert probe_video(out / "a.mp4").width == 256 * 3 + 2 * GAP
 
 
 def test_feature_paste_back_side_by_side(cli, files: Path, out: Path) -> None:
     words = ["reenact", files / "portrait.png", files / "smile.png", "-o", out / "a.png"]
     assert cli(*words, "--paste-back", "--side-by-side").code == 0
-    assert read_image(out / "a.png").shape == (100, 120 + 2 + 100 + 2 + 120, 3)
+    wide = round(256 * 120 / 100)
+    assert read_image(out / "a.png").shape == (256, wide + GAP + 256 + GAP + wide, 3)
 
 
 def test_feature_choice_of_face(cli, files: Path, out: Path) -> None:
