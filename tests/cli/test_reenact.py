@@ -15,7 +15,6 @@ from PIL import Image
 
 from latent_reenact.media import VideoReader, probe_video, read_image, read_provenance
 
-
 GAP = 4  # pixels between the pictures of a row 256 high
 
 
