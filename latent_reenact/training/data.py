@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latent_reenact.errors import WeightsNotFoundError
+from latent_reenact.errors import ConfigError, WeightsNotFoundError
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,13 @@ class PortraitSet:
     @property
     def resolution(self) -> int:
         return self.images.shape[-1]
+
+    def first(self, count: int) -> PortraitSet:
+        """The first portraits; `count` should be a whole number of shards, since partners lie in the same shard."""
+        rows = {name: getattr(self, name)[:count] for name in PortraitSet.__dataclass_fields__}
+        if len(rows["partners"]) and int(rows["partners"].max()) >= count:
+            raise ConfigError(f"portraits: got {count}, expected a whole number of shards")
+        return PortraitSet(**rows)
 
     def pictures(self, index: Tensor) -> Tensor:
         """float [B, 3, R, R] in [-1, 1]."""

@@ -38,6 +38,8 @@ class MotionConfig:
     encoder: MotionEncoderConfig
     mapper: MotionMapperConfig
     loop: LoopConfig
+    portraits: int = 24_576  # training portraits used: a whole number of shards
+    identity_steps: int = 1  # of the inversion for the identities; further ones draw a picture each
     picture_weight: float = 1.0  # of the pyramid loss, beside the distance in w
     picture_share: float = 0.5  # of each batch that is drawn: drawing costs most of a step
     motion_weight: float = 0.3  # of reading the true factors from the bottleneck

@@ -127,7 +127,12 @@ class Recipe:
     def train_motion(
         self, teacher: Teacher, restyle: ReStyleEncoder, train: PortraitSet, test: PortraitSet
     ) -> MotionNetworks:
-        identities = invert_all(restyle, train), invert_all(restyle, test)
+        train = train.first(self.config.motion.portraits)
+        steps = self.config.motion.identity_steps
+        identities = (
+            invert_all(restyle, train, steps, self.processes),
+            invert_all(restyle, test, steps, self.processes),
+        )
         torch.manual_seed(2)
         stage = MotionStage(self.config.motion, teacher, train, test, identities)
         networks = Loop(stage, self.config.motion.loop, self.folder / "motion").run()
@@ -156,10 +161,15 @@ class Recipe:
 
 
 @torch.no_grad()
-def invert_all(restyle: ReStyleEncoder, portraits: PortraitSet, batch: int = 64) -> Tensor:
-    """Inverted latents [N, L, D] of every portrait: made once, beforehand, as the paper does."""
-    latents = []
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        for index in torch.arange(len(portraits)).split(batch):
-            latents.append(restyle.invert(portraits.pictures(index)).float())
-    return torch.cat(latents)
+def invert_all(restyle: ReStyleEncoder, portraits: PortraitSet, steps: int, processes: Processes) -> Tensor:
+    """Inverted latents [N, L, D], made once, beforehand, as the paper does; the processes share the work."""
+    share = -(-len(portraits) // processes.size)
+    mine = torch.arange(len(portraits))[processes.rank * share : (processes.rank + 1) * share]
+    config = restyle.generator.config
+    latents = torch.zeros(len(portraits), config.n_styles, config.w_dim)
+    for index in mine.split(64):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            latents[index] = restyle.invert(portraits.pictures(index), steps).float()
+    if processes.size > 1:
+        dist.all_reduce(latents)
+    return latents
