@@ -54,6 +54,19 @@ def test_feature_same_result_twice(reenactor, identity) -> None:
     assert np.array_equal(first.image, second.image)
 
 
+def test_feature_threads_and_batch_do_not_matter(reenactor, identity) -> None:
+    frames = [tiny.picture(seed, 32) for seed in range(8)]
+    runs = []
+    threads = torch.get_num_threads()
+    try:
+        for count, batch in ((1, 1), (2, 8)):
+            torch.set_num_threads(count)
+            runs.append([r.w_plus for r in reenactor.stream(identity, frames, aligned=True, batch=batch)])
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(runs[0], runs[1], atol=1e-5)
+
+
 def test_feature_relative_motion_starts_at_the_identitys_own(reenactor, identity) -> None:
     frames = [tiny.picture(seed) for seed in range(3)]
     first, *rest = reenactor.stream(identity, frames, relative=True, smoothing="none")
