@@ -127,7 +127,7 @@ def write_model(
         half_precision: store floating-point tensors as float16.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(path)
     try:
@@ -136,7 +136,7 @@ def write_model(
             tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
             if half_precision:
                 tensors = {n: t.to(torch.float16) if t.is_floating_point() else t for n, t in tensors.items()}
-            save_file(tensors, folder / f"{network}.safetensors")
+            (folder / f"{network}.safetensors").write_bytes(save(tensors))  # as readable as any other file
         (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n", encoding="utf-8")
         names = [CONFIG, *(f"{network}.safetensors" for network in states)]
         files = {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256(folder / n)} for n in names}
