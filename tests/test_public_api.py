@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 
 from latent_reenact.media import VideoReader, VideoWriter, probe_video, read_image, read_provenance, write_image
-from latent_reenact.weights import list_models
 
 REPO = Path(__file__).parent.parent
 SAMPLES = REPO / "latent_reenact" / "samples"
 FRAMES = 12
-
-needs_builtin = pytest.mark.skipif(
-    "builtin" not in {model.name for model in list_models()}, reason="the embedded model is not in this checkout"
-)
 
 
 def python_blocks() -> list[str]:
@@ -47,7 +42,6 @@ def test_smoke() -> None:
     assert {"load", "sample_identity", "VideoWriter"} <= used
 
 
-@needs_builtin
 def test_feature_readme_block(desk: Path) -> None:
     names: dict = {}
     exec(compile(python_blocks()[0], "README.md", "exec"), names)
