@@ -18,12 +18,15 @@ class AlignmentFilter:
 
     fps: frames per second of the stream.
     rest_hz: cut-off at rest. 0.5 Hz averages over about a third of a second.
-    follow: how much the cut-off rises, in Hz, per side (or e-fold, or radian) and second of motion.
+    follow: how much the cut-off rises, in Hz, per side (or radian) and second of motion.
+    follow_size: the same for the size, per e-fold and second. Lower: a head comes nearer slowly, while an opening
+        mouth stretches FFHQ's square within a few frames.
     """
 
     fps: float = 25.0
     rest_hz: float = 0.5
     follow: float = 12.0
+    follow_size: float = 2.0
     _state: Alignment | None = field(default=None, init=False, repr=False)
     _speed: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), init=False, repr=False)
 
@@ -38,7 +41,9 @@ class AlignmentFilter:
         steps = (abs(centre_step), math.log(abs(turn)), cmath.phase(turn))
         slow = self._weight(1.0)
         self._speed = tuple(v + slow * (s * self.fps - v) for v, s in zip(self._speed, steps, strict=True))  # type: ignore[assignment]
-        move, grow, rotate = (self._weight(self.rest_hz + self.follow * abs(v)) for v in self._speed)
+        follow = (self.follow, self.follow_size, self.follow)
+        cutoffs = (self.rest_hz + f * abs(v) for f, v in zip(follow, self._speed, strict=True))
+        move, grow, rotate = (self._weight(cutoff) for cutoff in cutoffs)
         centre = complex(*state.centre) + move * centre_step * state.side
         axis = complex(*state.x_axis) * cmath.exp(complex(grow * steps[1], rotate * steps[2]))
         self._state = Alignment((centre.real, centre.imag), (axis.real, axis.imag), seen.scale)
