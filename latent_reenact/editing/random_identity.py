@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from latent_reenact.errors import UsageError
+from latent_reenact.models.pixels import to_pixels
 from latent_reenact.systems import Identity, LatentReenactor
-from latent_reenact.systems.latent import to_pixels
 
 
 def sample_identity(reenactor: LatentReenactor, seed: int = 0, *, truncation_psi: float = 0.8) -> Identity:

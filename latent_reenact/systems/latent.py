@@ -22,6 +22,7 @@ from latent_reenact.face.detect import FaceDetector, Which
 from latent_reenact.face.track import Smoothing
 from latent_reenact.media import VideoReader, read_image
 from latent_reenact.models import MotionControl, MotionEncoder, MotionMapper, ReStyleEncoder, StyleGAN2Generator
+from latent_reenact.models.pixels import from_pixels, to_pixels
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
 
@@ -259,7 +260,7 @@ class LatentReenactor:
     def _tensor(self, crops: list[np.ndarray]) -> Tensor:
         """uint8 crops [H, W, 3] -> float [B, 3, S, S] in [-1, 1]."""
         sized = [_square(crop, self.crop_size) for crop in crops]
-        return torch.from_numpy(np.stack(sized)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return from_pixels(torch.from_numpy(np.stack(sized)).to(self.device).permute(0, 3, 1, 2))
 
     def _resized(self, images: Tensor) -> np.ndarray:
         return to_pixels(torch.nn.functional.adaptive_avg_pool2d(images, (self.resolution, self.resolution)))[0]
@@ -285,12 +286,6 @@ class LatentReenactor:
                 f"the identity was made by model {identity.model or 'unknown'!r} (w_plus {identity.w_plus.shape}), "
                 f"not by {self.name!r} ({expected}); invert the picture again with this model"
             )
-
-
-def to_pixels(images: Tensor) -> np.ndarray:
-    """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3]."""
-    pixels = (images.float().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _pixels(picture: Picture) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latent_reenact.errors import ConfigError, WeightsNotFoundError
+from latent_reenact.models.pixels import from_pixels
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,7 @@ class PortraitSet:
 
     def pictures(self, index: Tensor) -> Tensor:
         """float [B, 3, R, R] in [-1, 1]."""
-        return to_float(self.images[index])
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
+        return from_pixels(self.images[index])
 
 
 def load_shards(paths: Sequence[Path], resolution: int, limit: int | None = None) -> PortraitSet:
@@ -56,7 +52,7 @@ def load_shards(paths: Sequence[Path], resolution: int, limit: int | None = None
         WeightsNotFoundError: no shards.
     """
     if not paths:
-        raise WeightsNotFoundError("no shards of synthetic portraits found; make them with latent-reenact prepare")
+        raise WeightsNotFoundError("no shards of synthetic portraits found; training.prepare.prepare_shards makes them")
     parts: dict[str, list[Tensor]] = {name: [] for name in PortraitSet.__dataclass_fields__}
     count = 0
     for path in paths:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from latent_reenact.media import Provenance, write_image
 from latent_reenact.models.layers import channels_last
+from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
+from latent_reenact.synthface import eye_mouth_mask
 from latent_reenact.training.data import PortraitSet, Standardizer, load_shards
 from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.losses import psnr, pyramid_loss
@@ -37,18 +39,7 @@ def eye_mouth_weight(landmarks: Tensor, resolution: int, extra: float) -> Tensor
 
     landmarks [B, 68, 2] in pixels -> [B, 1, R, R].
     """
-    centres = torch.arange(resolution) + 0.5
-    boxes = ((36, 42, 0.35, 0.9), (42, 48, 0.35, 0.9), (48, 68, 0.15, 0.35))  # first, last, margins in x and y
-    inside = torch.zeros(len(landmarks), resolution, resolution)
-    for first, last, margin_x, margin_y in boxes:
-        points = landmarks[:, first:last]
-        low, high = points.amin(1), points.amax(1)
-        centre, half = (low + high) / 2, (high - low) / 2  # [B, 2]
-        width = half[:, 0] * (1 + margin_x) + 0.5
-        height = torch.maximum(half[:, 1] * (1 + margin_y), half[:, 0] * 0.45) + 0.5
-        dx = (centres[None, None, :] - centre[:, 0, None, None]).abs() / width[:, None, None]
-        dy = (centres[None, :, None] - centre[:, 1, None, None]).abs() / height[:, None, None]
-        inside = torch.maximum(inside, (1.5 - torch.maximum(dx, dy)).mul(2).clamp(0, 1))
+    inside = torch.from_numpy(eye_mouth_mask(landmarks.numpy(), resolution))  # [B, R, R]
     weight = 1 + extra * inside[:, None]
     return weight / weight.mean()
 
@@ -120,11 +111,6 @@ def grown(config: GeneratorConfig, state: dict[str, Tensor]) -> StyleGAN2Generat
 
 def save_sheet(rows: Sequence[Tensor], path: Path, scale: int = 2) -> None:
     """Rows of pictures [N, 3, R, R] in [-1, 1] as one PNG."""
-    strips = [np.concatenate(list(to_uint8(row)), axis=1) for row in rows]
-    sheet = Image.fromarray(np.concatenate(strips, axis=0))
-    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(path)
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3]."""
-    return (images.clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    strips = [np.concatenate(list(to_pixels(row)), axis=1) for row in rows]
+    sheet = np.concatenate(strips, axis=0).repeat(scale, 0).repeat(scale, 1)
+    write_image(path, sheet, marks=Provenance(operation="training"))

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, InterruptedRunError
+from latent_reenact.media import atomic_write_bytes
 from latent_reenact.training.optim import Muon, schedule, split_parameters, update_average
 
 
@@ -84,7 +86,7 @@ class Loop:
     """Trains `stage.module`; keeps its averaged weights in `average`.
 
     The state (weights, averages, optimisers, random numbers, counters) is saved atomically to
-    `folder/state.pt`, and a run continues from there.
+    `folder/state.RANK.safetensors`, and a run continues from there.
     """
 
     def __init__(self, stage: Stage, config: LoopConfig, folder: Path, *, log: Callable[[str], None] = print) -> None:
@@ -108,6 +110,8 @@ class Loop:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
+        if self.seen >= self.config.images:
+            return self.average
         handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._steps()
@@ -172,30 +176,40 @@ class Loop:
         self.stop_requested = True
 
     def _state_path(self) -> Path:
-        return self.folder / f"state.{self.processes.rank}.pt"
+        return self.folder / f"state.{self.processes.rank}.safetensors"
 
     def _save(self) -> None:
-        state = {
-            "module": self.stage.module.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers],
-            "random": self.random.get_state(),
-            "counters": (self.step, self.seen, self.skipped),
-        }
-        temporary = self._state_path().with_suffix(".tmp")
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._state_path())
+        counters = torch.tensor([self.step, self.seen, self.skipped])
+        tensors = {"random": self.random.get_state(), "counters": counters}
+        for part, module in (("module", self.stage.module), ("average", self.average)):
+            tensors |= {f"{part}/{name}": tensor for name, tensor in module.state_dict().items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for parameter, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{i}/{parameter}/{name}": tensor for name, tensor in values.items()}
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        atomic_write_bytes(self._state_path(), data)
 
     def _resume(self) -> None:
         if not self._state_path().exists():
             return
-        state = torch.load(self._state_path(), weights_only=True)  # our own file
-        self.stage.module.load_state_dict(state["module"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.random.set_state(state["random"])
-        self.step, self.seen, self.skipped = state["counters"]
+        parts: dict[str, dict[str, Tensor]] = {
+            "random": {},
+            "counters": {},
+            "module": {},
+            "average": {},
+            "optimizer": {},
+        }
+        for name, tensor in load_file(self._state_path()).items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        self.stage.module.load_state_dict(parts["module"])
+        self.average.load_state_dict(parts["average"])
+        for i, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in parts["optimizer"].items():
+                index, parameter, value = name.split("/")
+                if int(index) == i:
+                    state.setdefault(int(parameter), {})[value] = tensor
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.random.set_state(parts["random"][""])
+        self.step, self.seen, self.skipped = parts["counters"][""].tolist()

@@ -22,13 +22,17 @@ from latent_reenact.models.motion import (
     MotionMapper,
     MotionMapperConfig,
 )
+from latent_reenact.synthface import conditioning_names
 from latent_reenact.training import augment
 from latent_reenact.training.controls import CONTROL_SCALES, control_values, fit_scales
 from latent_reenact.training.data import PortraitSet
 from latent_reenact.training.generator import eye_mouth_weight, save_sheet
 from latent_reenact.training.loop import LoopConfig
 from latent_reenact.training.losses import psnr, pyramid_loss
+from latent_reenact.training.prepare import MOTION_SIZE
 from latent_reenact.training.targets import Teacher
+
+_LANDMARKS = conditioning_names()["landmarks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class MotionNetworks(nn.Module):
                 motion_dim=config.encoder.motion_dim,
             )
         )
-        self.read_factors = nn.Linear(config.encoder.bottleneck, 58)  # training only
+        self.read_factors = nn.Linear(config.encoder.bottleneck, MOTION_SIZE)  # training only
 
     def forward(self, driving: Tensor, identity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(w_plus, motion, factors read) for driving pictures and identity w_plus."""
@@ -151,8 +155,8 @@ class MotionStage:
         return pyramid_loss(self.teacher.draw(w_plus), truth, weight)
 
     def _landmarks(self, conditioning: Tensor) -> Tensor:
-        """The last 136 inputs are the projected landmarks in [-1, 1]: back to pixels, [B, 68, 2]."""
-        return (conditioning[:, -136:].unflatten(1, (68, 2)) + 1) / 2 * self.train.resolution
+        """The projected landmarks among the inputs, in [-1, 1]: back to pixels, [B, 68, 2]."""
+        return (conditioning[:, _LANDMARKS].unflatten(1, (68, 2)) + 1) / 2 * self.train.resolution
 
     def _control_loss(self, motion: Tensor, factors: Tensor) -> Tensor:
         """Sliders read from the code, and the code (held fixed) written from the sliders."""

@@ -19,8 +19,10 @@ import numpy as np
 
 from latent_reenact.media import atomic_path
 from latent_reenact.synthface import Factors, Mesh, Portrait, Renderer, conditioning, sample
+from latent_reenact.synthface.factors import EXPRESSION_NAMES
 
 POSE_NAMES = ("yaw_deg", "pitch_deg", "roll_deg", "gaze_yaw_deg", "gaze_pitch_deg")
+MOTION_SIZE = len(POSE_NAMES) + len(EXPRESSION_NAMES)  # 58
 
 
 def prepare_shards(

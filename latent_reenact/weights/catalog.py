@@ -48,6 +48,8 @@ def resolve(model: str | Path) -> Path:
     Raises:
         WeightsNotFoundError: neither a name nor a model folder; lists what is here.
     """
+    if "\0" in str(model):
+        raise WeightsNotFoundError(f"no model {str(model)!r}: a name cannot hold a NUL; see latent-reenact models list")
     for root in (PACKAGED, models_home()):
         named = root / str(model)
         if Path(str(model)).name == str(model) and (named / "config.json").is_file():
