@@ -192,21 +192,15 @@ class Loop:
     def _resume(self) -> None:
         if not self._state_path().exists():
             return
-        parts: dict[str, dict[str, Tensor]] = {
-            "random": {},
-            "counters": {},
-            "module": {},
-            "average": {},
-            "optimizer": {},
-        }
+        parts: dict[str, dict[str, Tensor]] = {}
         for name, tensor in load_file(self._state_path()).items():
             part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
+            parts.setdefault(part, {})[rest] = tensor
         self.stage.module.load_state_dict(parts["module"])
         self.average.load_state_dict(parts["average"])
         for i, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in parts["optimizer"].items():
+            for name, tensor in parts.get("optimizer", {}).items():
                 index, parameter, value = name.split("/")
                 if int(index) == i:
                     state.setdefault(int(parameter), {})[value] = tensor

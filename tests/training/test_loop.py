@@ -62,9 +62,11 @@ def test_feature_stopped_and_resumed_run_ends_with_the_same_weights(tmp_path) ->
 
 def test_feature_finished_run_is_not_repeated(tmp_path) -> None:
     run(Regression(), tmp_path)
+    written = [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())]
     again = Regression()
     run(again, tmp_path)
     assert again.steps == 0
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())] == written
 
 
 def test_feature_non_finite_step_is_skipped_and_counted(tmp_path) -> None:

@@ -8,13 +8,14 @@ import torch
 
 from latent_reenact.config import from_dict
 from latent_reenact.errors import ConfigError, UsageError
+from latent_reenact.media import read_provenance
 from latent_reenact.training import augment
 from latent_reenact.training.controls import CONTROL_SCALES, control_values
 from latent_reenact.training.data import Standardizer, load_shards
 from latent_reenact.training.recipe import DataConfig, Recipe, RecipeConfig, train
 
 pytest.importorskip("numba")
-from latent_reenact.synthface import sample, tiny_mesh
+from latent_reenact.synthface import eye_mouth_mask, sample, tiny_mesh
 from latent_reenact.training.prepare import motion_vector, prepare_shards
 
 
@@ -98,6 +99,15 @@ def test_feature_standardizer_drops_what_never_varies() -> None:
     assert inputs(values).mean(0).abs().max() < 0.1
 
 
+def test_feature_loss_weight_of_a_batch_is_that_of_each_portrait(shards) -> None:
+    landmarks = load_shards(shards, 16).landmarks[:4].numpy()
+    batch = eye_mouth_mask(landmarks, 16)
+    assert batch.shape == (4, 16, 16)
+    assert batch.max() == 1
+    for one, mask in zip(landmarks, batch, strict=True):
+        assert np.array_equal(eye_mouth_mask(one, 16), mask)
+
+
 @pytest.mark.parametrize("change", ["jitter_colours", "jitter_frame", "degrade", "shade"])
 def test_feature_augmentation_of_no_strength_changes_nothing(change) -> None:
     images = torch.rand(2, 3, 16, 16) * 1.8 - 0.9
@@ -110,6 +120,8 @@ def test_smoke_whole_recipe(tmp_path) -> None:
     from latent_reenact.systems import load
 
     path = Recipe(recipe(tmp_path / "run", "unused"), tiny_mesh()).run()
+    for sheet in (tmp_path / "run").rglob("sheet.png"):
+        assert read_provenance(sheet) is not None
     reenactor = load(path, device="cpu")
     picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     identity = reenactor.identity(picture, aligned=True)
