@@ -1,9 +1,9 @@
 """A small seeded mutator, and a child process that feeds its mutants to a reader under limits.
 
-    python mutate.py image SEED_FOLDER COUNT RANDOM_SEED     (or: video)
+    python mutate.py KIND SEED_FOLDER COUNT RANDOM_SEED     (image, video, checkpoint, weights)
 
-The child has 1 GB of address space and five seconds a mutant. It prints one JSON line; a mutant that
-raises anything but the two promised errors stays in SEED_FOLDER as `failed-*` and ends the run.
+The child has 1 GB of address space more than its libraries and five seconds a mutant. It prints one JSON line; a
+mutant that raises anything but the promised errors stays in SEED_FOLDER as `failed-*` and ends the run.
 """
 
 from __future__ import annotations
@@ -44,38 +44,79 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(out)
 
 
-def _readers() -> dict[str, Callable[[Path], None]]:
-    from latent_reenact.media import VideoLimits, VideoReader, read_image, read_provenance
+def image(path: Path) -> None:
+    from latent_reenact.media import read_image, read_provenance
 
-    def image(path: Path) -> None:
-        picture = read_image(path)
-        assert picture.dtype == "uint8"
-        assert picture.shape[2] == 3
-        read_provenance(path)
-
-    def video(path: Path) -> None:
-        for frame in VideoReader(path, VideoLimits(max_side=512, max_frames=200)):
-            assert frame.shape[2] == 3
-        read_provenance(path)
-
-    return {"image": image, "video": video}
+    picture = read_image(path)
+    assert picture.dtype == "uint8"
+    assert picture.shape[2] == 3
+    read_provenance(path)
 
 
-def _peak_kb() -> int:
+def video(path: Path) -> None:
+    from latent_reenact.media import VideoLimits, VideoReader, read_provenance
+
+    for frame in VideoReader(path, VideoLimits(max_side=512, max_frames=200)):
+        assert frame.shape[2] == 3
+    read_provenance(path)
+
+
+def checkpoint(path: Path) -> None:
+    """Reads an upstream checkpoint, then every number in it."""
+    from latent_reenact.third_party.containers import read_checkpoint
+
+    waiting = [read_checkpoint(path)]
+    while waiting:
+        value = waiting.pop()
+        if hasattr(value, "shape"):
+            value.sum()
+        elif isinstance(value, dict | list | tuple):
+            waiting += value.values() if isinstance(value, dict) else value
+        else:
+            waiting += [value.meta] if hasattr(value, "meta") else []
+
+
+def weights(path: Path) -> None:
+    """Reads the model folder `whole` beside a file, with the file in place of the one that has its suffix."""
+    from latent_reenact.weights import ModelFolder
+
+    folder = path.parent / f"model-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    suffixes = {".config": "config.json", ".manifest": "manifest.json", ".safetensors": "mapper.safetensors"}
+    for suffix, name in suffixes.items():
+        origin = path if path.suffix == suffix else path.parent / "whole" / name
+        (folder / name).write_bytes(origin.read_bytes())
+    model = ModelFolder(folder)
+    for network in model.networks:
+        for tensor in model.tensors(network, verify=False).values():
+            tensor.sum()
+    model.verify()
+
+
+_READERS: dict[str, Callable[[Path], None]] = {
+    "image": image,
+    "video": video,
+    "checkpoint": checkpoint,
+    "weights": weights,
+}
+
+
+def _memory_kb(field: str = "VmHWM") -> int:
     """The most memory this program held; `ru_maxrss` would count what its parent held at the fork."""
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field))
 
 
 def main(kind: str, folder: Path, count: int, seed: int) -> int:
-    from latent_reenact.errors import CorruptFileError, LimitExceededError
+    from latent_reenact.errors import CorruptFileError, LimitExceededError, UnsafeCheckpointError
 
-    read = _readers()[kind]
+    read = _READERS[kind]
     seeds = sorted(path for path in folder.iterdir() if path.name.startswith("seed-"))
     for path in seeds:  # whole files are read first: they load the decoders, so growth is the mutants' own
         read(path)
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    space = _ADDRESS_SPACE + _memory_kb("VmSize") * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
     rng = random.Random(seed)
-    start_kb, slowest_s, refused = _peak_kb(), 0.0, 0
+    start_kb, slowest_s, refused = _memory_kb(), 0.0, 0
     for number in range(count):
         origin = rng.choice(seeds)
         mutant = folder / f"mutant-{os.getpid()}{origin.suffix}"
@@ -84,7 +125,7 @@ def main(kind: str, folder: Path, count: int, seed: int) -> int:
         started = time.monotonic()
         try:
             read(mutant)
-        except (CorruptFileError, LimitExceededError) as error:
+        except (CorruptFileError, LimitExceededError, UnsafeCheckpointError) as error:
             if "\n" in str(error):
                 raise SystemExit(f"not one line: {error}") from error
             refused += 1
@@ -93,7 +134,7 @@ def main(kind: str, folder: Path, count: int, seed: int) -> int:
             raise
         signal.alarm(0)
         slowest_s = max(slowest_s, time.monotonic() - started)
-    grown_kb = _peak_kb() - start_kb
+    grown_kb = _memory_kb() - start_kb
     print(json.dumps({"count": count, "refused": refused, "slowest_s": slowest_s, "grown_mb": grown_kb / 1024}))
     return 0
 
