@@ -167,7 +167,7 @@ class MotionControl(nn.Module):
         self.to_motion = _perceptron(n_controls, config.hidden, n_codes)
         self.to_controls = _perceptron(n_codes, config.hidden, n_controls)
         self.scale: Tensor
-        self.register_buffer("scale", torch.tensor(config.scales), persistent=False)
+        self.register_buffer("scale", torch.tensor(config.scales, device="cpu"), persistent=False)
 
     def encode(self, controls: Tensor) -> Tensor:
         """controls [B, K], in their own units -> motion [B, L, N]."""

@@ -5,25 +5,46 @@ builtin/
   generator.safetensors    tensors, half or single precision
   ...
   manifest.json            bytes and SHA-256 of every other file
+  verified.json            which large files were found to be so, and when they were last changed
+
+Tensors are mapped, not read. Small files are hashed whenever they are loaded; a large one when it was changed
+since it was last found whole, so that a folder of gigabytes opens at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latent_reenact.errors import CorruptFileError, LimitExceededError, OutputError, WeightsNotFoundError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 FORMAT = 1
-CONFIG, MANIFEST = "config.json", "manifest.json"
+CONFIG, MANIFEST, VERIFIED = "config.json", "manifest.json", "verified.json"
 MAX_JSON_BYTES = 4 << 20
 MAX_TENSOR_BYTES = 8 << 30
+LARGE_BYTES = 64 << 20
+# torch's name of an element type -> safetensors' name
+_TYPE_NAMES = {
+    "torch.float64": "F64",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.int8": "I8",
+    "torch.uint8": "U8",
+    "torch.bool": "BOOL",
+}
 
 
 class ModelFolder:
@@ -69,21 +90,47 @@ class ModelFolder:
             self._verify_file(name, listed[name])
 
     def tensors(self, network: str, *, verify: bool = True) -> dict[str, Tensor]:
-        """The tensors of one network, in the precision they are stored in.
+        """The tensors of one network, in the precision they are stored in; they share the file's memory map.
 
         Raises:
-            CorruptFileError: the file is missing, altered or not safetensors.
+            CorruptFileError: the file is missing, altered, not safetensors, or holds what is not a finite number.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         name = f"{network}.safetensors"
-        if verify:
-            self._verify_file(name, self._json(MANIFEST).get("files", {}).get(name, {}))
+        entry = self._json(MANIFEST).get("files", {}).get(name, {}) if verify else {}
+        known = verify and self._is_known(name, entry)
+        if verify and not known:
+            self._verify_file(name, entry)
         try:
-            return load_file(self.path / name)
+            tensors = load_file(self.path / name)
         except (SafetensorError, OSError, ValueError) as error:
             raise CorruptFileError(f"{self.path / name} cannot be read: {_first_line(error)}") from None
+        if not known:
+            for tensor_name, tensor in tensors.items():
+                if tensor.is_floating_point() and not tensor.isfinite().all():
+                    raise CorruptFileError(f"{self.path / name}: {tensor_name} has values that are not finite numbers")
+            self._remember(name, entry)
+        return tensors
+
+    def _is_known(self, name: str, entry: Mapping[str, Any]) -> bool:
+        """Whether a large file was found whole before and was not changed since."""
+        path = self.path / name
+        if not (self.path / VERIFIED).is_file() or not path.is_file():
+            return False
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, entry.get("sha256")]
+        return stat.st_size == entry.get("bytes") and self._json(VERIFIED).get(name) == stamp
+
+    def _remember(self, name: str, entry: Mapping[str, Any]) -> None:
+        stat = (self.path / name).stat()
+        if stat.st_size < LARGE_BYTES or "sha256" not in entry:
+            return
+        stamps = self._json(VERIFIED) if (self.path / VERIFIED).is_file() else {}
+        stamps[name] = [stat.st_size, stat.st_mtime_ns, entry["sha256"]]
+        with contextlib.suppress(OSError):  # a folder that is read-only is hashed each time
+            _write_whole(self.path / VERIFIED, [json.dumps(stamps, indent=1).encode()])
 
     def _verify_file(self, name: str, entry: Mapping[str, Any]) -> None:
         path = self.path / name
@@ -119,30 +166,81 @@ def write_model(
     *,
     half_precision: bool = True,
 ) -> None:
-    """Write a model folder.
+    """Write a model folder, one tensor at a time; the manifest comes last.
 
     Args:
         config: everything but `format`; its `networks` must name the same networks as `states`.
         states: network -> tensor name -> tensor.
         half_precision: store floating-point tensors as float16.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
     import torch
-    from safetensors.torch import save
 
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / VERIFIED).unlink(missing_ok=True)
+        files = {}
         for network, state in states.items():
-            tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-            if half_precision:
-                tensors = {n: t.to(torch.float16) if t.is_floating_point() else t for n, t in tensors.items()}
-            (folder / f"{network}.safetensors").write_bytes(save(tensors))  # as readable as any other file
-        (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n", encoding="utf-8")
-        names = [CONFIG, *(f"{network}.safetensors" for network in states)]
-        files = {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256(folder / n)} for n in names}
-        (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
+            name = f"{network}.safetensors"
+            files[name] = write_tensors(folder / name, state, torch.float16 if half_precision else None)
+        text = json.dumps({"format": FORMAT, **config}, indent=1) + "\n"
+        files = {CONFIG: _write_whole(folder / CONFIG, [text.encode()]), **files}
+        _write_whole(folder / MANIFEST, [(json.dumps({"files": files}, indent=1) + "\n").encode()])
     except OSError as error:
         raise OutputError(f"cannot write the model to {folder}: {error.strerror}") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """Write a safetensors file whole or not at all, holding one tensor in memory at a time.
+
+    The format is a length (uint64), a JSON header of types, shapes and places, and the numbers.
+
+    Args:
+        dtype: what floating-point tensors are stored as; None leaves them as they are.
+
+    Returns:
+        {"bytes": ..., "sha256": ...} of the file.
+    """
+    import torch
+
+    types = {name: dtype if dtype is not None and t.is_floating_point() else t.dtype for name, t in tensors.items()}
+    header: dict[str, Any] = {}
+    at = 0
+    for name, tensor in tensors.items():
+        end = at + tensor.numel() * types[name].itemsize
+        header[name] = {"dtype": _TYPE_NAMES[str(types[name])], "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+
+    def pieces() -> Iterator[bytes | memoryview]:
+        yield len(text).to_bytes(8, "little") + text
+        for name, tensor in tensors.items():
+            plain = tensor.detach().cpu().to(types[name]).contiguous()
+            yield plain.reshape(-1).view(torch.uint8).numpy().data
+
+    return _write_whole(path, pieces())
+
+
+def _write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> dict[str, Any]:
+    """Write beside the target, then rename; as readable as any other file. Returns its size and hash."""
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(temporary, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def sha256(path: Path) -> str:
