@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -74,10 +75,22 @@ def test_exception_unlisted_change(folder) -> None:
         ModelFolder(folder).verify()
 
 
-def test_feature_numbers_come_as_they_are(folder) -> None:
-    """Numbers that are none are refused by the network that takes them (`tests/weights/test_folder.py`)."""
-    put(folder, NAME, safetensors({"a": entry()}, b"\0\0\xc0\x7f" + BODY[4:]))
-    assert ModelFolder(folder).tensors("mapper")["a"].isnan().sum() == 1
+def test_exception_numbers_that_are_none(folder) -> None:
+    for odd in (b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\0\0\x80\xff"):  # not a number, infinity, minus infinity
+        put(folder, NAME, safetensors({"a": entry()}, odd + BODY[4:]))
+        with pytest.raises(CorruptFileError, match="not finite"):
+            ModelFolder(folder).tensors("mapper")
+
+
+def test_exception_lying_stamp(folder) -> None:
+    """`verified.json` spares large files a second hash; whatever it says, nothing but our errors."""
+    for text in ("", "[]", "1", "{", '{"mapper.safetensors": 1}', '{"mapper.safetensors": [1, 2, 3]}', "[" * 100_000):
+        (folder / "verified.json").write_text(text)
+        with contextlib.suppress(*REFUSED):
+            ModelFolder(folder).tensors("mapper")
+        put(folder, NAME, safetensors({"a": entry()}), listed=False)
+        with pytest.raises(REFUSED):
+            ModelFolder(folder).tensors("mapper")
 
 
 @pytest.mark.parametrize("text", lying_configs())
