@@ -22,7 +22,7 @@ import numpy as np
 from latent_reenact.errors import CorruptFileError, LimitExceededError, UnsafeCheckpointError
 from latent_reenact.third_party.globals import Namespace, PersistentObject, make_table
 from latent_reenact.third_party.tensors import STORAGE_TYPES, ArrayType, ArrayView, Storage, TensorView, array_of
-from latent_reenact.third_party.unpickle import Global, Limits, Machine
+from latent_reenact.third_party.unpickle import Budget, Global, Limits, Machine
 from latent_reenact.third_party.zips import ZIP_MAGIC, read_directory
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the number that torch's old format begins with
@@ -43,20 +43,21 @@ def read_checkpoint(path: str | Path, limits: Limits | None = None) -> Any:
         LimitExceededError: larger or deeper than `limits`.
     """
     limits = limits or Limits()
+    where = str(path) if str(path).isprintable() else ascii(str(path))
     data = map_file(Path(path), limits)
-    return _Plain(str(path), limits).convert(_read(data, str(path), limits))
+    return _Plain(where, limits).convert(_read(data, where, Budget(limits, len(data))))
 
 
 def map_file(path: Path, limits: Limits) -> memoryview:
     """A private map of a regular file: writing to it leaves the file alone."""
     try:
         if not path.is_file():
-            raise CorruptFileError(f"cannot read {path}: expected a checkpoint file; check the path")
+            raise CorruptFileError(f"cannot read {str(path)!r}: expected a checkpoint file; check the path")
         size = path.stat().st_size
         if size > limits.file_bytes:
-            raise LimitExceededError(f"{path}: {size} bytes, expected {limits.file_bytes} at most")
+            raise LimitExceededError(f"{str(path)!r}: {size} bytes, expected {limits.file_bytes} at most")
         if size == 0:
-            raise CorruptFileError(f"{path} is empty; get the file again")
+            raise CorruptFileError(f"{str(path)!r} is empty; get the file again")
         with open(path, "rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     except (OSError, ValueError) as error:
@@ -64,15 +65,15 @@ def map_file(path: Path, limits: Limits) -> memoryview:
         raise CorruptFileError(f"cannot read {str(path)!r}: {reason}; expected a checkpoint file") from None
 
 
-def _read(data: memoryview, where: str, limits: Limits, nested: int = 0) -> Any:
+def _read(data: memoryview, where: str, budget: Budget, nested: int = 0) -> Any:
     if data[:4] == ZIP_MAGIC:
-        return _read_zip(data, where, limits, nested)
+        return _read_zip(data, where, budget, nested)
     if data[: len(_NPY_MAGIC)] == _NPY_MAGIC:
-        return _read_npy(data, where, limits, nested)
-    machine = _machine(data, 0, where, limits, nested)
+        return _read_npy(data, where, budget, nested)
+    machine = _machine(data, 0, where, budget, nested)
     value = machine.run()
     if value == _MAGIC and isinstance(value, int):
-        return _read_legacy(data, machine.at, where, limits, nested)
+        return _read_legacy(data, machine.at, where, budget, nested)
     _expect_end(machine.at, data, where)
     return value
 
@@ -81,21 +82,21 @@ def _machine(
     data: memoryview,
     start: int,
     where: str,
-    limits: Limits,
+    budget: Budget,
     nested: int,
     persistent: Callable[[Any], Any] | None = None,
 ) -> Machine:
     def load_storage(inner: Any) -> Storage:
         """The legacy torch file in the bytes that `_load_from_bytes` is called with."""
-        if nested >= limits.nesting:
-            raise LimitExceededError(f"{where}: files within files, expected {limits.nesting} at most")
-        storage = _read(memoryview(inner), where, limits, nested + 1)
+        if nested >= budget.limits.nesting:
+            raise LimitExceededError(f"{where}: files within files, expected {budget.limits.nesting} at most")
+        storage = _read(memoryview(inner), where, budget, nested + 1)
         if not isinstance(storage, Storage):
             raise ValueError("a nested file that holds no storage")
         return storage
 
     table = make_table(load_storage)
-    return Machine(data, start, where=where, table=table, persistent=persistent, limits=limits)
+    return Machine(data, start, where=where, table=table, persistent=persistent, budget=budget)
 
 
 def _storage_id(value: Any) -> tuple[Storage, str, Any]:
@@ -111,7 +112,7 @@ def _storage_id(value: Any) -> tuple[Storage, str, Any]:
     return Storage(STORAGE_TYPES[name], count), key, view[0] if view else None
 
 
-def _read_zip(data: memoryview, where: str, limits: Limits, nested: int) -> Any:
+def _read_zip(data: memoryview, where: str, budget: Budget, nested: int) -> Any:
     members = read_directory(data, where)
     roots = [name.removesuffix("data.pkl") for name in members if re.fullmatch(r"[^/]+/data\.pkl", name)]
     if any(name.endswith(("/constants.pkl", "/model.json")) or "/code/" in name for name in members):
@@ -137,13 +138,13 @@ def _read_zip(data: memoryview, where: str, limits: Limits, nested: int) -> Any:
         return storages[key]
 
     program = members[f"{root}data.pkl"].read()
-    machine = _machine(program, 0, where, limits, nested, storage)
+    machine = _machine(program, 0, where, budget, nested, storage)
     value = machine.run()
     _expect_end(machine.at, program, where)
     return value
 
 
-def _read_legacy(data: memoryview, at: int, where: str, limits: Limits, nested: int) -> Any:
+def _read_legacy(data: memoryview, at: int, where: str, budget: Budget, nested: int) -> Any:
     storages: dict[str, Storage] = {}
 
     def storage(value: Any) -> Storage:
@@ -160,7 +161,7 @@ def _read_legacy(data: memoryview, at: int, where: str, limits: Limits, nested: 
 
     def run(persistent: Callable[[Any], Any] | None = None) -> Any:
         nonlocal at
-        machine = _machine(data, at, where, limits, nested, persistent)
+        machine = _machine(data, at, where, budget, nested, persistent)
         value = machine.run()
         at = machine.at
         return value
@@ -191,7 +192,7 @@ def _fill(storage: Storage, data: memoryview, at: int, where: str) -> int:
     return end
 
 
-def _read_npy(data: memoryview, where: str, limits: Limits, nested: int) -> Any:
+def _read_npy(data: memoryview, where: str, budget: Budget, nested: int) -> Any:
     """One array (NumPy's format, versions 1 to 3). Its header is a Python literal; here a pattern reads it."""
     version = data[6] if len(data) > 6 else 0
     form = "<H" if version == 1 else "<I"
@@ -208,7 +209,7 @@ def _read_npy(data: memoryview, where: str, limits: Limits, nested: int) -> Any:
     shape = tuple(int(n) for n in match[3].replace(" ", "").split(",") if n)
     content = data[body + length :]
     if match[1].lstrip("|") == "O":
-        machine = _machine(content, 0, where, limits, nested)
+        machine = _machine(content, 0, where, budget, nested)
         value = machine.run()
         _expect_end(machine.at, content, where)
         return value
@@ -233,17 +234,20 @@ class _Plain:
     def __init__(self, where: str, limits: Limits) -> None:
         self.where, self.limits = where, limits
         self.done: dict[int, Any] = {}
+        self.sizes: dict[int, int] = {}
+        self.count = 0  # values so far, each wherever it stands: what a reader that walks the tree would meet
         self.open: set[int] = set()
 
     def convert(self, value: Any, depth: int = 0) -> Any:
         if value is None or isinstance(value, str | int | float | bytes):
             return value
         if id(value) in self.done:
+            self._add(self.sizes[id(value)])
             return self.done[id(value)]
         if depth > self.limits.depth or id(value) in self.open:
             raise LimitExceededError(f"{self.where}: nested over {self.limits.depth} deep, or inside itself")
-        if len(self.done) > self.limits.opcodes:
-            raise LimitExceededError(f"{self.where}: over {self.limits.opcodes} values")
+        before = self.count
+        self._add(1 + len(value) if isinstance(value, list | tuple | dict) else 1)
         self.open.add(id(value))
         try:
             self.done[id(value)] = result = self._convert(value, depth + 1)
@@ -251,7 +255,13 @@ class _Plain:
             _corrupt(self.where, str(error))
         finally:
             self.open.discard(id(value))
+        self.sizes[id(value)] = self.count - before
         return result
+
+    def _add(self, values: int) -> None:
+        self.count += values
+        if self.count > self.limits.values:
+            raise LimitExceededError(f"{self.where}: over {self.limits.values} values, or the same ones over and over")
 
     def _convert(self, value: Any, depth: int) -> Any:
         if isinstance(value, TensorView):

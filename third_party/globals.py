@@ -12,6 +12,8 @@ from typing import Any
 from latent_reenact.third_party.tensors import STORAGE_TYPES, ArrayType, ArrayView, Storage, TensorView, array_of
 from latent_reenact.third_party.unpickle import Global, Record
 
+_MAX_PATH = 4096
+
 
 @dataclass(eq=False)
 class Namespace(Record):
@@ -85,22 +87,26 @@ def _empty_bytes() -> bytes:
 
 
 def _path(*parts: Any) -> str:
-    if not all(isinstance(part, str) for part in parts):
-        raise ValueError("a path that is no text")
+    if not all(isinstance(part, str) for part in parts) or sum(map(len, parts)) > _MAX_PATH:
+        raise ValueError("a path that is no text, or is too long")
     return "/".join(parts).replace("//", "/", 1)
 
 
 def _device(kind: Any, index: Any = None) -> str:
-    return str(kind) if index is None else f"{kind}:{index}"
+    if not isinstance(kind, str) or type(index) not in (int, type(None)):
+        raise ValueError("a device without a name")
+    return kind if index is None else f"{kind[:16]}:{index}"
 
 
 def _size(values: Any = ()) -> tuple[int, ...]:
+    if not isinstance(values, list | tuple):
+        raise ValueError("a size of something else than numbers")
     return tuple(values)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> TensorView:
     """`_rebuild_tensor` and `_rebuild_tensor_v2`; what follows (gradients, hooks, metadata) is left out."""
-    return TensorView(storage, offset, tuple(shape), tuple(stride))
+    return TensorView(storage, offset, _size(shape), _size(stride))
 
 
 def _parameter(data: Any, *_: Any) -> TensorView:

@@ -1,12 +1,52 @@
-"""Names of tensors in pSp, e4e and ReStyle checkpoints: `encoder.*`, `decoder.*` and a separate `latent_avg`."""
+"""pSp, e4e and ReStyle checkpoints: {"state_dict": encoder.*, decoder.*; "latent_avg": [L, D]; "opts": {...}}."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from latent_reenact.errors import CorruptFileError
 from latent_reenact.third_party import rosinality
+from latent_reenact.third_party.upstream import Network
+
+_PROGRESSIVE = {
+    "GradualStyleEncoder": False,
+    "BackboneEncoder": False,
+    "ResNetBackboneEncoder": False,
+    "ResNetGradualStyleEncoder": False,
+    "Encoder4Editing": True,
+    "ProgressiveBackboneEncoder": True,
+    "ResNetProgressiveBackboneEncoder": True,
+}
+_STEPS = 5  # of ReStyle, in its paper and programs
+
+
+def recognises(tensors: Mapping[str, Any]) -> bool:
+    """Whether this is an encoder with its generator."""
+    return "encoder.styles.0.linear.weight" in tensors and "decoder.input.input" in tensors
+
+
+def networks(tree: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> dict[str, Network]:
+    """The generator and the inversion. Raises CorruptFileError."""
+    average = tree.get("latent_avg")
+    opts = tree.get("opts")
+    opts = opts if isinstance(opts, Mapping) else {}
+    generator = rosinality.generator(part(tensors, "decoder"), average, where)
+    config = encoder_config(encoder_state(tensors), opts, where)
+    n_styles, w_dim = config["n_styles"], config["w_dim"]
+    if average is None and opts.get("start_from_latent_avg", True):
+        raise CorruptFileError(f"{where} has no latent_avg, which its encoder starts from; get the whole file")
+    if average is None:
+        average = torch.zeros(w_dim)
+    state = {f"encoder.{name}": tensor for name, tensor in encoder_state(tensors).items()}
+    state["latent_avg"] = average.expand(n_styles, w_dim) if average.ndim == 1 else average
+    inversion = {"encoder": config, "steps": _STEPS if config["input_channels"] > 3 else 1}
+    return {"generator": generator, "inversion": Network("ReStyleEncoder", inversion, state)}
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -23,3 +63,43 @@ def generator_state(state: Mapping[str, Tensor], latent_avg: Tensor) -> dict[str
     """Tensors of `StyleGAN2Generator`; its average w is the first row of `latent_avg` [L, D]."""
     ours = rosinality.generator_state(part(state, "decoder"))
     return ours | {"mapping.w_avg": latent_avg[0] if latent_avg.ndim == 2 else latent_avg}
+
+
+def encoder_config(state: Mapping[str, Tensor], opts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Sizes of the encoder, read off its tensors; whether it is progressive (e4e's way) only `opts` can say."""
+    kind = opts.get("encoder_type")
+    if kind not in _PROGRESSIVE:
+        known = ", ".join(_PROGRESSIVE)
+        raise CorruptFileError(f"{where}: opts name the encoder {str(kind)[:60]!r}, expected one of {known}")
+    is_pyramid = "latlayer1.weight" in state
+    heads = [name for name in state if re.fullmatch(r"styles\.\d+\.linear\.weight", name)]
+    head = state["styles.0.linear.weight"]
+    halvings = len([name for name in state if re.fullmatch(r"styles\.0\.convs\.\d+\.weight", name)])
+    trunk = "resnet" if "conv1.weight" in state else "irse"
+    stem = state["conv1.weight" if trunk == "resnet" else "input_layer.0.weight"]
+    sizes = body_config(state, trunk, where)
+    form = ("progressive_" if _PROGRESSIVE[kind] else "") + ("gradual" if is_pyramid else "backbone")
+    return {
+        "kind": form,
+        "trunk": trunk,
+        "input_channels": stem.shape[1],
+        "input_size": 2 ** (halvings + len(sizes["widths"])),
+        "n_styles": len(heads),
+        "w_dim": head.shape[0],
+        "head_width": head.shape[1],
+        "body": sizes,
+    }
+
+
+def body_config(state: Mapping[str, Tensor], trunk: str, where: str) -> dict[str, Any]:
+    """Widths and depths of an encoder's body, read off its tensors."""
+    pattern = r"body\.(\d+)\.res_layer\.1\.weight" if trunk == "irse" else r"body\.(\d+)\.conv1\.weight"
+    units = {int(match[1]): t.shape[0] for name, t in state.items() if (match := re.fullmatch(pattern, name))}
+    stages = [(width, len(list(group))) for width, group in groupby(units[i] for i in sorted(units))]
+    sizes: dict[str, Any] = {"widths": [w for w, _ in stages], "depths": [n for _, n in stages]}
+    if trunk == "irse":
+        squeeze = state.get("body.0.res_layer.5.fc1.weight")
+        if squeeze is None or not stages:
+            raise CorruptFileError(f"{where}: its encoder has no squeeze-and-excitation (mode 'ir'), expected 'ir_se'")
+        sizes["se_reduction"] = squeeze.shape[1] // squeeze.shape[0]
+    return sizes

@@ -1,11 +1,16 @@
-"""Names of tensors in rosinality's StyleGAN2 (`g_ema`; also the `decoder.` of pSp, e4e, ReStyle and the method)."""
+"""rosinality's StyleGAN2 (`g_ema`; also the `decoder.` of pSp, e4e, ReStyle and the method)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
+import torch
 from torch import Tensor
+
+from latent_reenact.errors import CorruptFileError
+from latent_reenact.third_party.upstream import Network
 
 _LEAVES = {
     "conv.weight": "conv.weight",
@@ -15,6 +20,38 @@ _LEAVES = {
     "activate.bias": "bias",
     "bias": "bias",
 }
+
+
+def recognises(tensors: Mapping[str, Any]) -> bool:
+    """Whether this is the state of a generator."""
+    return {"input.input", "conv1.conv.weight", "style.1.weight"} <= tensors.keys()
+
+
+def generator(tensors: Mapping[str, Tensor], latent_avg: Tensor | None, where: str) -> Network:
+    """The generator; its average w is zero where the file has no `latent_avg` ([D] or [L, D])."""
+    if not recognises(tensors):
+        raise CorruptFileError(f"{where} lacks the tensors of a StyleGAN2 generator; get the file again")
+    config = generator_config(tensors)
+    state = generator_state(tensors)
+    average = torch.zeros(config["w_dim"]) if latent_avg is None else latent_avg
+    state["mapping.w_avg"] = average[0] if average.ndim == 2 else average
+    return Network("StyleGAN2Generator", config, state)
+
+
+def generator_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Sizes of the generator, read off its tensors."""
+    layers = [name for name in state if re.fullmatch(r"style\.\d+\.weight", name)]
+    channels = {4: state["conv1.conv.weight"].shape[1]}
+    for name, tensor in state.items():
+        if (match := re.fullmatch(r"convs\.(\d+)\.conv\.weight", name)) and int(match[1]) % 2:
+            channels[2 ** (int(match[1]) // 2 + 3)] = tensor.shape[1]
+    return {
+        "resolution": max(channels),
+        "z_dim": state["style.1.weight"].shape[1],
+        "w_dim": state[f"style.{len(layers)}.weight"].shape[0],
+        "mapping_layers": len(layers),
+        "channels": dict(sorted(channels.items())),
+    }
 
 
 def generator_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

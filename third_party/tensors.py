@@ -28,6 +28,7 @@ STORAGE_TYPES: dict[str, torch.dtype] = {
 _ARRAY_TYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 _OBJECTS = {"O", "O8"}  # Python values of their own, as np.save writes a dictionary
 _MAX_DIMENSIONS = 8
+_MAX_SIZE = 1 << 40  # of one dimension, and of all together: beyond are no files, and torch's own overflow
 Blob = bytes | memoryview
 
 
@@ -40,13 +41,19 @@ class Storage:
     data: Blob | None = None
     start: int = 0  # in elements; views of old files begin inside another storage
     base: Storage | None = None
+    _tensor: Tensor | None = None
 
     def tensor(self) -> Tensor:
-        """All of it, one dimension, sharing the file's memory where its place there allows it.
+        """All of it, one dimension, sharing the file's memory where its place there allows it; the same one each time.
 
         Raises:
             ValueError: the file holds another number of bytes.
         """
+        if self._tensor is None:
+            self._tensor = self._make()
+        return self._tensor
+
+    def _make(self) -> Tensor:
         if self.base is not None:
             whole = self.base.tensor()
             if self.start < 0 or self.start + self.count > len(whole):
@@ -73,10 +80,9 @@ class TensorView(Record):
     stride: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        numbers = (self.offset, *self.shape, *self.stride)
-        if not isinstance(self.storage, Storage) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError("a tensor without a storage, or of a negative size")
-        if len(self.shape) != len(self.stride) or len(self.shape) > _MAX_DIMENSIONS:
+        if not isinstance(self.storage, Storage) or not _are_sizes((self.offset,), self.shape, self.stride):
+            raise ValueError("a tensor without a storage, or of no possible size")
+        if len(self.shape) != len(self.stride):
             raise ValueError(f"a tensor of shape {self.shape} and stride {self.stride}")
         count = math.prod(self.shape)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
@@ -104,7 +110,7 @@ class ArrayType(Record):
         code = self.code.lstrip("<=|>") if isinstance(self.code, str) else ""
         self.order = self.code[0] if isinstance(self.code, str) and self.code[:1] in ("<", ">") else "<"
         if code not in _ARRAY_TYPES | _OBJECTS:
-            raise ValueError(f"an array of {str(self.code)[:40]!r}, expected plain numbers")
+            raise ValueError(f"an array of {code[:40]!r}, expected plain numbers")
         self.code = code
 
     def build(self, state: Any) -> None:
@@ -165,11 +171,17 @@ def array_of(data: Blob, dtype: ArrayType, shape: tuple[int, ...], *, fortran: b
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
+def _are_sizes(*tuples: tuple[Any, ...]) -> bool:
+    """Whether each holds few numbers, none of them negative, and none beyond what can be."""
+    return all(
+        len(numbers) <= _MAX_DIMENSIONS
+        and all(type(n) is int and 0 <= n <= _MAX_SIZE for n in numbers)
+        and math.prod(n or 1 for n in numbers) <= _MAX_SIZE**2
+        for numbers in tuples
+    )
+
+
 def _checked_shape(shape: Any) -> tuple[int, ...]:
-    if (
-        not isinstance(shape, tuple)
-        or len(shape) > _MAX_DIMENSIONS
-        or not all(type(n) is int and n >= 0 for n in shape)
-    ):
+    if not isinstance(shape, tuple) or not _are_sizes(shape):
         raise ValueError("an array without a shape")
     return shape

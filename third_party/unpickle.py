@@ -22,11 +22,22 @@ class Limits:
     """How much a checkpoint may ask for. Real ones stay far below."""
 
     file_bytes: int = 8 << 30
-    opcodes: int = 1_000_000
+    opcodes: int = 250_000  # each of some ten thousand in published files
+    values: int = 1_000_000  # in the whole tree, each counted wherever it stands
     text_bytes: int = 16 << 20  # one string
     integer_bytes: int = 256
     depth: int = 64  # containers within containers
     nesting: int = 2  # files within files
+
+
+class Budget:
+    """What a file, and the files within it, may still do: instructions, and values handed to calls.
+
+    In honest files a value is handed over once or twice (text to bytes, bytes to numbers).
+    """
+
+    def __init__(self, limits: Limits, file_bytes: int) -> None:
+        self.limits, self.opcodes, self.handed = limits, limits.opcodes, 4 * file_bytes + _SPARE
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +67,10 @@ _MARK = _Mark()
 _Handler = Callable[["Machine"], None]
 _HANDLERS: dict[int, _Handler] = {}
 _Key = (str, int, bytes, type(None))
+_Sized = (str, bytes, memoryview, list, tuple, dict)
 _MAX_KEY = 1 << 60  # larger integers can be made to collide
+_MAX_MEMO = (1 << 32) - 1
+_SPARE = 1 << 16
 
 
 class Machine:
@@ -68,6 +82,7 @@ class Machine:
         where: the file's name, for messages.
         table: "module name" -> stand-in.
         persistent: what a persistent id (a tensor storage) stands for; None where the format has none.
+        budget: what the file that this one lies in has left.
     """
 
     def __init__(
@@ -78,10 +93,11 @@ class Machine:
         where: str,
         table: Mapping[str, Global],
         persistent: Callable[[Any], Any] | None = None,
-        limits: Limits | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.data, self.at, self.where = data, start, where
-        self.table, self.persistent, self.limits = table, persistent, limits or Limits()
+        self.budget = budget or Budget(Limits(), len(data))
+        self.table, self.persistent, self.limits = table, persistent, self.budget.limits
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -92,7 +108,8 @@ class Machine:
             UnsafeCheckpointError, CorruptFileError, LimitExceededError.
         """
         try:
-            for _ in range(self.limits.opcodes):
+            while self.budget.opcodes > 0:
+                self.budget.opcodes -= 1
                 code = self.take(1)[0]
                 if code == pickle.STOP[0]:
                     value = self.pop()
@@ -170,6 +187,8 @@ class Machine:
         return values
 
     def remember(self, index: int) -> None:
+        if not 0 <= index <= _MAX_MEMO:  # larger integers can be made to collide
+            self.fail("a memo entry without a place")
         self.memo[index] = self.top()
 
     # -- what values do to each other ---------------------------------------------------------------------------
@@ -185,10 +204,18 @@ class Machine:
             self.refuse(f"a call of {_brief(function)}")
         if not isinstance(arguments, tuple):
             self.fail(f"{function.name} is called with {_brief(arguments)}")
+        self.spend(arguments)
         return function.make(*arguments)
+
+    def spend(self, values: tuple[Any, ...]) -> None:
+        """Count what is handed over: small files could have large values copied over and over."""
+        self.budget.handed -= sum(len(v) for v in values if isinstance(v, _Sized))
+        if self.budget.handed < 0:
+            raise LimitExceededError(f"{self.where} uses the same values over and over; expected a checkpoint")
 
     def build(self, value: Any, state: Any) -> None:
         if isinstance(value, Record):
+            self.spend(state if isinstance(state, tuple) else ())
             value.build(state)
         elif not isinstance(value, dict):  # attributes of an ordered dictionary mean nothing here
             self.fail(f"a state for {_brief(value)}")

@@ -26,6 +26,7 @@ class Member:
     name: str
     data: memoryview
     crc: int
+    start: int
     where: str
 
     def read(self) -> memoryview:
@@ -59,6 +60,11 @@ def read_directory(data: memoryview, where: str) -> dict[str, Member]:
         _corrupt(where, "its directory is cut")
     if at != start + size:
         _corrupt(where, "its directory is of another size")
+    end = 0
+    for member in sorted(members.values(), key=lambda m: m.start):
+        if member.start < end:
+            _corrupt(where, f"member {member.name[:100]!r} lies inside another")
+        end = member.start + len(member.data)
     return members
 
 
@@ -104,7 +110,7 @@ def _member(data: memoryview, at: int, where: str) -> tuple[Member, int]:
         _corrupt(where, f"member {name[:100]!r} has two names")
     if start + size > len(data):
         _corrupt(where, f"member {name[:100]!r} lies outside")
-    return Member(name, data[start : start + size], crc, where), at + 46 + n_name + n_extra + n_comment
+    return Member(name, data[start : start + size], crc, start, where), at + 46 + n_name + n_extra + n_comment
 
 
 def _wide(extra: memoryview, size: int, packed: int, local: int) -> tuple[int, int, int]:

@@ -1,8 +1,13 @@
 """The networks, from small parts to whole models. Sizes are configuration: published ones are the defaults."""
 
+from latent_reenact.models.action_units import ActionUnitConfig, ActionUnitDetector
 from latent_reenact.models.build import load_network, load_networks, save_networks
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
+from latent_reenact.models.head_pose import HopeNet, HopeNetConfig
+from latent_reenact.models.identity import IdentityEmbedder, IdentityEmbedderConfig
+from latent_reenact.models.identity_onnx import OnnxIdentityEmbedder
 from latent_reenact.models.irse import BodyConfig
+from latent_reenact.models.lpips import LPIPS, LPIPSConfig, PerceptualFeatures
 from latent_reenact.models.motion import (
     MotionControl,
     MotionControlConfig,
@@ -11,20 +16,33 @@ from latent_reenact.models.motion import (
     MotionMapper,
     MotionMapperConfig,
 )
+from latent_reenact.models.resnet import ResNet, ResNetConfig
 from latent_reenact.models.restyle import ReStyleEncoder
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
 
 __all__ = [
+    "LPIPS",
+    "ActionUnitConfig",
+    "ActionUnitDetector",
     "BodyConfig",
     "EncoderConfig",
     "GeneratorConfig",
+    "HopeNet",
+    "HopeNetConfig",
+    "IdentityEmbedder",
+    "IdentityEmbedderConfig",
+    "LPIPSConfig",
     "MotionControl",
     "MotionControlConfig",
     "MotionEncoder",
     "MotionEncoderConfig",
     "MotionMapper",
     "MotionMapperConfig",
+    "OnnxIdentityEmbedder",
+    "PerceptualFeatures",
     "ReStyleEncoder",
+    "ResNet",
+    "ResNetConfig",
     "StyleEncoder",
     "StyleGAN2Generator",
     "load_network",

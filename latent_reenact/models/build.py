@@ -11,14 +11,32 @@ from torch import Tensor, nn
 
 from latent_reenact.config import from_dict, to_dict
 from latent_reenact.errors import ConfigError, CorruptFileError, WeightsNotFoundError
+from latent_reenact.models.action_units import ActionUnitDetector
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
+from latent_reenact.models.head_pose import HopeNet
+from latent_reenact.models.identity import IdentityEmbedder
+from latent_reenact.models.lpips import LPIPS, PerceptualFeatures
 from latent_reenact.models.motion import MotionControl, MotionEncoder, MotionMapper
+from latent_reenact.models.resnet import ResNet
 from latent_reenact.models.restyle import ReStyleEncoder
 from latent_reenact.models.stylegan2 import StyleGAN2Generator
 from latent_reenact.weights import ModelFolder, resolve, write_model
 
 _SIMPLE: dict[str, Any] = {
-    cls.__name__: cls for cls in (StyleGAN2Generator, StyleEncoder, MotionEncoder, MotionMapper, MotionControl)
+    cls.__name__: cls
+    for cls in (
+        StyleGAN2Generator,
+        StyleEncoder,
+        MotionEncoder,
+        MotionMapper,
+        MotionControl,
+        IdentityEmbedder,
+        HopeNet,
+        ActionUnitDetector,
+        LPIPS,
+        PerceptualFeatures,
+        ResNet,
+    )
 }
 
 
@@ -35,15 +53,17 @@ def load_networks(model: str | Path, *, device: str | torch.device = "cpu") -> d
     networks: dict[str, nn.Module] = {}
     for name, entry in folder.networks.items():
         with torch.device("meta"):  # no memory, no random numbers: every tensor comes from the file
-            network = _build(folder, name, entry, networks)
+            network = build_network(name, entry, networks, where=f"{folder.name}/{name}: ")
         _load(network, folder.tensors(name), f"{folder.name}/{name}")
         networks[name] = network.to(device).eval().requires_grad_(False)
     return networks
 
 
 def load_network(model: str | Path, network: str = "generator", *, device: str | torch.device = "cpu") -> nn.Module:
-    """One network of a model, by its name in the model's config (the generator by default)."""
+    """One network of a model, by its name in the model's config: by default the generator, or the only one."""
     networks = load_networks(model, device=device)
+    if network == "generator" and len(networks) == 1:
+        return next(iter(networks.values()))
     if network not in networks:
         raise WeightsNotFoundError(f"model {model} has no network {network!r}; it has {', '.join(networks)}")
     return networks[network]
@@ -56,13 +76,18 @@ def save_networks(path: str | Path, networks: Mapping[str, nn.Module], about: Ma
     write_model(path, {**about, "networks": described}, states)
 
 
-def _build(folder: ModelFolder, name: str, entry: Mapping[str, Any], built: Mapping[str, nn.Module]) -> nn.Module:
+def build_network(name: str, entry: Mapping[str, Any], built: Mapping[str, nn.Module], *, where: str = "") -> nn.Module:
+    """A network by its entry {"class": ..., "config": ...}, unfilled; `built` holds those it may need.
+
+    Raises:
+        ConfigError: unknown class, or a config that is not the class's.
+    """
     kind, config = entry.get("class"), entry.get("config", {})
-    where = f"{folder.name}/{name}: "
+    where = where or f"{name}: "
     if kind == ReStyleEncoder.__name__:
-        generator = built.get("generator")
+        generator = built.get(config.get("generator", "generator"))  # the one it was trained with
         if not isinstance(generator, StyleGAN2Generator):
-            raise ConfigError(f"{where}a {kind} needs the generator listed before it")
+            raise ConfigError(f"{where}a {kind} needs its generator listed before it")
         encoder = StyleEncoder(from_dict(EncoderConfig, config["encoder"], where=where))
         return ReStyleEncoder(encoder, generator, steps=config["steps"])
     if kind not in _SIMPLE:
@@ -77,14 +102,19 @@ def _describe(network: nn.Module) -> dict[str, Any]:
     return to_dict(network.config)
 
 
-def _load(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Strict: every tensor there, none left over, all of the right shape."""
+def describe_differences(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """What is missing, unexpected, or of another shape in `state`; empty where it fills the network."""
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     got = {name: tuple(t.shape) for name, t in state.items()}
     problems = [f"missing {n}" for n in expected if n not in got]
     problems += [f"unexpected {n}" for n in got if n not in expected]
     problems += [f"{n} is {got[n]}, expected {expected[n]}" for n in got if n in expected and got[n] != expected[n]]
-    if problems:
+    return problems
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Strict: every tensor there, none left over, all of the right shape."""
+    if problems := describe_differences(network, state):
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise CorruptFileError(f"{where}: the tensors are not those of its config: {shown}")
     wide = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from latent_reenact.errors import ConfigError
 from latent_reenact.models.irse import BodyConfig, body, input_layer
 from latent_reenact.models.layers import EqualLinear
+from latent_reenact.models.resnet import BasicBlock, stages
 
+Trunk = Literal["irse", "resnet"]
 EncoderKind = Literal["backbone", "progressive_backbone", "gradual", "progressive_gradual"]
 COARSE_END, MIDDLE_END = 3, 7  # styles 0-2 read the coarsest features, 3-6 the middle, the rest the finest
 
@@ -34,6 +37,7 @@ class EncoderConfig:
     n_styles: int = 18
     w_dim: int = 512
     head_width: int | None = None  # channels inside the style heads; w_dim in the published networks
+    trunk: Trunk = "irse"  # or ResNet-34's blocks behind a strided stem, where the faces are not human
     body: BodyConfig = field(default_factory=BodyConfig)
 
     def __post_init__(self) -> None:
@@ -94,8 +98,14 @@ class StyleEncoder(nn.Module):
         super().__init__()
         self.config = config = config or EncoderConfig()
         widths, size = config.body.widths, config.feature_size
-        self.input_layer = input_layer(config.input_channels, widths[0])
-        self.body = body(config.body)
+        if config.trunk == "irse":
+            self.input_layer = input_layer(config.input_channels, widths[0])
+            self.body = body(config.body)
+        else:
+            self.conv1 = nn.Conv2d(config.input_channels, widths[0], 7, 2, 3, bias=False)
+            self.bn1 = nn.BatchNorm2d(widths[0])
+            self.relu = nn.PReLU(widths[0])
+            self.body = nn.Sequential(*chain(*stages(BasicBlock, widths, config.body.depths)))
         self.progressive_stage = config.n_styles - 1
         if config.is_pyramid:
             self.latlayer1 = nn.Conv2d(widths[-2], config.w_dim, 1)
@@ -120,14 +130,19 @@ class StyleEncoder(nn.Module):
             w_plus.append(first + self.styles[i](features[i]) if i <= self.progressive_stage else first)
         return torch.stack(w_plus, dim=1)
 
+    def _stem(self, image: Tensor) -> Tensor:
+        if self.config.trunk == "irse":
+            return self.input_layer(image)
+        return self.relu(self.bn1(self.conv1(image)))
+
     def _last(self, image: Tensor) -> list[Tensor]:
         """The last features, once for each style."""
-        x = self.body(self.input_layer(image))
+        x = self.body(self._stem(image))
         return [x] * self.config.n_styles
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         """The level of the feature pyramid that each style reads."""
-        x, levels = self.input_layer(image), []
+        x, levels = self._stem(image), []
         for i, unit in enumerate(self.body):
             x = unit(x)
             if i in self.config.body.stage_ends:

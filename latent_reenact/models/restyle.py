@@ -19,10 +19,11 @@ def face_pool(images: Tensor, size: int) -> Tensor:
 
 
 class ReStyleEncoder(nn.Module):
-    """An encoder of six channels with its generator and its starting point.
+    """An encoder with its generator and its starting point.
 
     Args:
-        encoder: takes [picture, current estimate] stacked on channels.
+        encoder: takes [picture, current estimate] stacked on channels; or, with three channels, the picture alone,
+            and then one step from the average latent is all there is (pSp, e4e).
         generator: frozen; held, but not part of this module's weights.
         steps: default number of steps (5 in the paper).
     """
@@ -31,7 +32,7 @@ class ReStyleEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         self._generator = (generator,)  # in a tuple, so that its weights are saved once, elsewhere
-        self.steps = steps
+        self.steps = steps if encoder.config.input_channels > 3 else 1
         self.latent_avg: Tensor
         self.register_buffer("latent_avg", torch.zeros(generator.config.n_styles, generator.config.w_dim))
 
@@ -39,6 +40,11 @@ class ReStyleEncoder(nn.Module):
     def generator(self) -> StyleGAN2Generator:
         """The generator that draws the estimates."""
         return self._generator[0]
+
+    @property
+    def sees_estimate(self) -> bool:
+        """Whether the encoder looks at the current estimate beside the picture."""
+        return self.encoder.config.input_channels > 3
 
     @property
     def input_size(self) -> int:
@@ -51,7 +57,7 @@ class ReStyleEncoder(nn.Module):
 
     def step(self, images: Tensor, estimate: Tensor, w_plus: Tensor) -> Tensor:
         """One residual step: the next w_plus [B, L, D]."""
-        return w_plus + self.encoder(torch.cat([images, estimate], dim=1))
+        return w_plus + self.encoder(torch.cat([images, estimate], dim=1) if self.sees_estimate else images)
 
     def trajectory(self, images: Tensor, steps: int | None = None) -> list[Tensor]:
         """w_plus after each step.
@@ -62,6 +68,8 @@ class ReStyleEncoder(nn.Module):
         if tuple(images.shape[2:]) != (self.input_size, self.input_size):
             images = face_pool(images, self.input_size)
         w_plus = self.latent_avg.expand(len(images), -1, -1)
+        if not self.sees_estimate:
+            return [self.step(images, images, w_plus)]
         estimate = self.average_image().expand(len(images), -1, -1, -1)
         history = []
         for i in range(self.steps if steps is None else steps):

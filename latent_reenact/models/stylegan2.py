@@ -29,6 +29,7 @@ class GeneratorConfig:
     resolution: int = 1024
     z_dim: int = 512
     w_dim: int = 512
+    label_dim: int = 0  # > 0: a conditional generator, whose label [label_dim] joins z
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.01  # weights and biases are stored 1 / lr_multiplier too large
     mapping_skip: bool = False  # w = (MLP(z) + Linear(z)) / sqrt 2: keeps every known factor linearly readable
@@ -69,25 +70,42 @@ class MappingNetwork(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        widths = [config.z_dim] + [config.w_dim] * config.mapping_layers
+        n_in = config.z_dim + (config.w_dim if config.label_dim else 0)
+        self.embed = EqualLinear(config.label_dim, config.w_dim) if config.label_dim else None
+        widths = [n_in] + [config.w_dim] * config.mapping_layers
         self.layers = nn.ModuleList(
             EqualLinear(a, b, lr_multiplier=config.mapping_lr_multiplier, act="lrelu")
             for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.skip = EqualLinear(config.z_dim, config.w_dim) if config.mapping_skip else None
+        self.skip = EqualLinear(n_in, config.w_dim) if config.mapping_skip else None
         self.w_avg: Tensor
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
-    def forward(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-        """z [B, z_dim] -> w [B, D]; psi < 1 pulls w towards the average face."""
+    def forward(self, z: Tensor, truncation_psi: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        """z [B, z_dim], labels [B, label_dim] of a conditional generator -> w [B, D].
+
+        psi < 1 pulls w towards the average face.
+        """
         if self.config.normalize_z:
-            z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+            z = _unit_variance(z)
+        if (labels is None) != (self.embed is None):
+            raise ConfigError(
+                f"labels: got {'none' if labels is None else 'some'}, expected [B, {self.config.label_dim}] "
+                "for a conditional generator and none for any other"
+            )
+        if self.embed is not None and labels is not None:
+            z = torch.cat([z, _unit_variance(self.embed(labels))], dim=1)
         w = z
         for layer in self.layers:
             w = layer(w)
         if self.skip is not None:
             w = (w + self.skip(z)) * math.sqrt(0.5)
         return w if truncation_psi == 1 else self.w_avg.lerp(w, truncation_psi)
+
+
+def _unit_variance(x: Tensor) -> Tensor:
+    """x [B, N], each row divided by its root mean square."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
 class ModulatedConv2d(nn.Module):
@@ -270,9 +288,15 @@ class StyleGAN2Generator(nn.Module):
         """w [B, D] -> the same style at every layer, w_plus [B, L, D]."""
         return w[:, None].expand(-1, self.config.n_styles, -1)
 
-    def map_to_w_plus(self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> Tensor:
+    def map_to_w_plus(
+        self,
+        z: Tensor,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
         """z [B, z_dim] -> w_plus [B, L, D], truncated in the first `truncation_cutoff` layers (all by default)."""
-        w_plus = self.broadcast(self.mapping(z))
+        w_plus = self.broadcast(self.mapping(z, labels=labels))
         if truncation_psi == 1:
             return w_plus
         cutoff = self.config.n_styles if truncation_cutoff is None else truncation_cutoff
@@ -285,6 +309,8 @@ class StyleGAN2Generator(nn.Module):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
         noise_mode: NoiseMode = "const",
+        labels: Tensor | None = None,
     ) -> Tensor:
         """z [B, z_dim] -> image [B, 3, resolution, resolution], roughly in [-1, 1]."""
-        return self.synthesis(self.map_to_w_plus(z, truncation_psi, truncation_cutoff), noise_mode=noise_mode)
+        w_plus = self.map_to_w_plus(z, truncation_psi, truncation_cutoff, labels)
+        return self.synthesis(w_plus, noise_mode=noise_mode)

@@ -73,8 +73,8 @@ class ModelFolder:
 
     @property
     def networks(self) -> dict[str, dict[str, Any]]:
-        """Network name -> {"class": ..., "config": ...}."""
-        return dict(self.config.get("networks", {}))
+        """Network name -> {"class": ..., "config": ...}. Raises CorruptFileError where config.json has it otherwise."""
+        return self._objects(CONFIG, self.config.get("networks", {}))
 
     def verify(self) -> None:
         """Compare every file with the manifest.
@@ -82,7 +82,7 @@ class ModelFolder:
         Raises:
             CorruptFileError: naming the first file that is missing, unlisted, or not what was written.
         """
-        listed = self._json(MANIFEST).get("files", {})
+        listed = self._listed()
         for name in [CONFIG, *(f"{network}.safetensors" for network in self.networks)]:
             if name not in listed:
                 raise CorruptFileError(f"{self.path}: {name} is not in {MANIFEST}; fetch or convert the model again")
@@ -99,7 +99,7 @@ class ModelFolder:
         from safetensors.torch import load_file
 
         name = f"{network}.safetensors"
-        entry = self._json(MANIFEST).get("files", {}).get(name, {}) if verify else {}
+        entry = self._listed().get(name, {}) if verify else {}
         known = verify and self._is_known(name, entry)
         if verify and not known:
             self._verify_file(name, entry)
@@ -117,7 +117,7 @@ class ModelFolder:
     def _is_known(self, name: str, entry: Mapping[str, Any]) -> bool:
         """Whether a large file was found whole before and was not changed since."""
         path = self.path / name
-        if not (self.path / VERIFIED).is_file() or not path.is_file():
+        if not (self.path / VERIFIED).is_file() or not os.path.isfile(path):
             return False
         stat = path.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, entry.get("sha256")]
@@ -132,10 +132,21 @@ class ModelFolder:
         with contextlib.suppress(OSError):  # a folder that is read-only is hashed each time
             _write_whole(self.path / VERIFIED, [json.dumps(stamps, indent=1).encode()])
 
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        """File name -> {"bytes": ..., "sha256": ...}, from the manifest."""
+        return self._objects(MANIFEST, self._json(MANIFEST).get("files", {}))
+
+    def _objects(self, where: str, value: Any) -> dict[str, dict[str, Any]]:
+        if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
+            raise CorruptFileError(
+                f"{self.path / where}: expected an object of objects; fetch or convert the model again"
+            )
+        return dict(value)
+
     def _verify_file(self, name: str, entry: Mapping[str, Any]) -> None:
         path = self.path / name
-        if Path(name).name != name or not path.is_file():
-            raise CorruptFileError(f"{self.path}: {name} is missing; fetch or convert the model again")
+        if Path(name).name != name or not os.path.isfile(path):  # False for any odd name
+            raise CorruptFileError(f"{self.path}: {name[:100]!r} is missing; fetch or convert the model again")
         size = path.stat().st_size
         if size > MAX_TENSOR_BYTES:
             raise LimitExceededError(f"{path}: got {size} bytes, expected {MAX_TENSOR_BYTES} at most")
