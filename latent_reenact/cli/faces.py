@@ -51,6 +51,9 @@ def reenact(
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Show identity, driving and result in a row.")
     ] = False,
+    crop_forehead: Annotated[
+        bool, typer.Option("--crop-forehead", help="Cut off the top 240 of 1024 rows, as the method's author does.")
+    ] = False,
     smoothing: Annotated[
         Literal["lowpass", "fixed", "none"],
         typer.Option("--smoothing", help="How the cut of a video follows the head."),
@@ -72,6 +75,7 @@ def reenact(
         relative=relative,
         paste_back=paste_back,
         side_by_side=side_by_side,
+        crop_forehead=crop_forehead,
         smoothing=smoothing,
     )
     with progress_bar() as progress:

@@ -119,6 +119,29 @@ class LatentReenactor:
             model=self.name,
         )
 
+    def identity_from_latent(self, w_plus: np.ndarray) -> Identity:
+        """An identity whose latent is known, float32 [L, D]; what the generator draws for it stands for its picture.
+
+        Raises UsageError where the latent is not of this model's shape.
+        """
+        config = self.networks.generator.config
+        if w_plus.shape != (config.n_styles, config.w_dim) or not np.isfinite(w_plus).all():
+            raise UsageError(
+                f"got a latent of shape {w_plus.shape}, expected finite numbers [{config.n_styles}, {config.w_dim}] "
+                f"for model {self.name!r}"
+            )
+        with torch.inference_mode():
+            image = self.networks.generator.synthesis(torch.tensor(w_plus, device=self.device)[None].float())
+            drawn = to_pixels(image)[0]
+            motion = self.networks.motion_encoder(self._tensor([drawn]))
+        return Identity(
+            w_plus=np.asarray(w_plus, dtype=np.float32),
+            motion=motion[0].cpu().numpy(),
+            picture=drawn,
+            reconstruction=drawn,
+            model=self.name,
+        )
+
     def __call__(
         self,
         identity: Identity,

@@ -25,13 +25,19 @@ def load(model: str | Path = "builtin", *, device: str = "auto") -> LatentReenac
         BackendError: the device is not there.
     """
     folder = ModelFolder(resolve(model))
-    networks = load_networks(folder.path, device=_device(device))
     system = folder.config.get("system")
+    if system is None:
+        raise ConfigError(
+            f"{folder.path} holds {', '.join(sorted(folder.networks))} and no system to reenact with: open it with "
+            "load_network, or convert the method's network together with its ReStyle file"
+        )
     if system != "latent":
         raise ConfigError(f"{folder.path}: got system {system!r}, expected 'latent'")
+    networks = load_networks(folder.path, device=_device(device))
     framing = float(folder.config.get("framing", 1.0))
     try:
-        parts = LatentNetworks(**networks)  # type: ignore[arg-type]
+        used = {name: networks[name] for name in networks if name in LatentNetworks.__dataclass_fields__}
+        parts = LatentNetworks(**used)  # type: ignore[arg-type]
     except TypeError:
         raise ConfigError(f"{folder.path}: got networks {sorted(networks)}, not those of the latent system") from None
     return LatentReenactor(parts, name=folder.name, framing=framing)

@@ -32,6 +32,8 @@ Progress = Callable[[float, float | None, str], None]
 
 _SHOWN_HEIGHT = 256  # a row of small pictures is shown at least this high
 
+_FOREHEAD = 240 / 1024  # share of the rows (the method's own program)
+
 # One file's own trouble: the other files of a batch still have a chance.
 _FILE_ERRORS = (CorruptFileError, LimitExceededError, ManyFacesError, NoFaceError, OutputError)
 
@@ -47,6 +49,7 @@ class ReenactOptions:
         face) to the identity's own pose and expression.
     paste_back: put the result back into the identity's original picture.
     side_by_side: show identity, driving and result in a row.
+    crop_forehead: cut off the rows above the forehead, 240 of 1024, which the method's training data blurs.
     smoothing: of the cut of a driving video, so that the result does not jitter.
     """
 
@@ -56,6 +59,7 @@ class ReenactOptions:
     relative: bool = False
     paste_back: bool = False
     side_by_side: bool = False
+    crop_forehead: bool = False
     smoothing: Smoothing = "lowpass"
 
     def __post_init__(self) -> None:
@@ -67,6 +71,8 @@ class ReenactOptions:
             raise UsageError(
                 "paste back: an aligned picture has no surroundings to go back into; leave one of them out"
             )
+        if self.paste_back and self.crop_forehead:
+            raise UsageError("paste back needs the whole square: leave out either that or crop forehead")
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,8 @@ class Stage:
         if self.original is not None:
             shown, alignment = self.original
             image = paste_back(shown, image, alignment)
+        if self.options.crop_forehead:
+            image = image[round(image.shape[0] * _FOREHEAD) :]
         if not self.options.side_by_side:
             return image
         if result.driving_face is not None:
