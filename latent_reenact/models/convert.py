@@ -18,7 +18,7 @@ from latent_reenact.models.stylegan2 import StyleGAN2Generator
 from latent_reenact.third_party.estimators import join_lpips
 from latent_reenact.third_party.recognise import Upstream, read_upstream
 from latent_reenact.third_party.upstream import Network
-from latent_reenact.weights import write_model
+from latent_reenact.weights import ModelFolder, all_finite, write_model
 
 LATENT_SYSTEM = ("generator", "inversion", "motion_encoder", "mapper")
 _AVERAGE_SAMPLES, _AVERAGE_SEED = 10_000, 0
@@ -145,7 +145,9 @@ def _check(networks: dict[str, Network], notes: list[str]) -> None:
         with torch.device("meta"):
             built[name] = build_network(name, {"class": network.kind, "config": to_dict(network.config)}, built)
         problems += [f"{name}: {difference}" for difference in describe_differences(built[name], network.state)]
-        problems += [f"{name}: {n} has values that are not finite" for n, t in network.state.items() if not _finite(t)]
+        problems += [
+            f"{name}: {n} has values that are not finite" for n, t in network.state.items() if not all_finite(t)
+        ]
         if isinstance(built[name], StyleGAN2Generator) and not problems:
             networks[name] = _with_average(network, notes)
     if problems:
@@ -153,10 +155,6 @@ def _check(networks: dict[str, Network], notes: list[str]) -> None:
             f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         )
         raise CorruptFileError(f"the file's tensors are not those of its network: {shown}; get the file again")
-
-
-def _finite(tensor: torch.Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
 def _with_average(network: Network, notes: list[str]) -> Network:
@@ -180,6 +178,7 @@ def _write(out: Path, about: Mapping[str, Any], networks: Mapping[str, Network])
     temporary = out.with_name(f".tmp-{os.getpid()}-{out.name}")
     try:
         write_model(temporary, about, {n: net.state for n, net in networks.items()}, half_precision=False)
+        ModelFolder(temporary).mark_verified()
         os.rename(temporary, out)
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror}") from None

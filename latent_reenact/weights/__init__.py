@@ -2,12 +2,13 @@
 
 from latent_reenact.weights.catalog import ModelInfo, list_models, models_home, resolve, verify_model
 from latent_reenact.weights.direction import Direction
-from latent_reenact.weights.folder import ModelFolder, sha256, write_model
+from latent_reenact.weights.folder import ModelFolder, all_finite, sha256, write_model
 
 __all__ = [
     "Direction",
     "ModelFolder",
     "ModelInfo",
+    "all_finite",
     "list_models",
     "models_home",
     "resolve",
