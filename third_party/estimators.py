@@ -84,7 +84,7 @@ def _heads(t: Mapping[str, Tensor], where: str) -> dict[str, Network]:
 def join_lpips(trunk: Mapping[str, Tensor], heads: Mapping[str, Tensor], where: str) -> dict[str, Network]:
     """LPIPS from a trunk (`features.<i>`) and the heads. Raises CorruptFileError where they do not fit."""
     state = {name: value for name, value in trunk.items() if name.startswith("features.")}
-    # each head is stored twice in whole lpips networks (`lin0` and `lins.0`)
+    # each head is stored twice in whole lpips networks (by name and in a list)
     state |= {name: value for name, value in heads.items() if re.fullmatch(r"lin\d\.model\.1\.weight", name)}
     return {"lpips": Network("LPIPS", {"trunk": _trunk(state, where)}, state)}
 
