@@ -14,15 +14,17 @@ from latent_reenact.errors import CorruptFileError
 from latent_reenact.third_party import rosinality
 from latent_reenact.third_party.upstream import Network
 
-_PROGRESSIVE = {
-    "GradualStyleEncoder": False,
-    "BackboneEncoder": False,
-    "ResNetBackboneEncoder": False,
-    "ResNetGradualStyleEncoder": False,
-    "Encoder4Editing": True,
-    "ProgressiveBackboneEncoder": True,
-    "ResNetProgressiveBackboneEncoder": True,
+# upstream's class -> (our kind, trunk)
+_ENCODERS = {
+    "GradualStyleEncoder": ("gradual", "irse"),
+    "BackboneEncoder": ("backbone", "irse"),
+    "ResNetBackboneEncoder": ("backbone", "resnet"),
+    "ResNetGradualStyleEncoder": ("gradual", "resnet"),
+    "Encoder4Editing": ("progressive_gradual", "irse"),
+    "ProgressiveBackboneEncoder": ("progressive_backbone", "irse"),
+    "ResNetProgressiveBackboneEncoder": ("progressive_backbone", "resnet"),
 }
+_PICTURE, _PICTURE_AND_ESTIMATE = 3, 6  # channels that an encoder takes
 _STEPS = 5  # of ReStyle, in its paper and programs
 
 
@@ -39,13 +41,13 @@ def networks(tree: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str)
     generator = rosinality.generator(part(tensors, "decoder"), average, where)
     config = encoder_config(encoder_state(tensors), opts, where)
     n_styles, w_dim = config["n_styles"], config["w_dim"]
-    if average is None and opts.get("start_from_latent_avg", True):
-        raise CorruptFileError(f"{where} has no latent_avg, which its encoder starts from; get the whole file")
+    if config["input_channels"] == _PICTURE and not opts.get("start_from_latent_avg", True):
+        average = torch.zeros(w_dim)  # pSp can be trained to give the whole latent; ReStyle always adds
     if average is None:
-        average = torch.zeros(w_dim)
+        raise CorruptFileError(f"{where} has no latent_avg, which its encoder starts from; get the whole file")
     state = {f"encoder.{name}": tensor for name, tensor in encoder_state(tensors).items()}
     state["latent_avg"] = average.expand(n_styles, w_dim) if average.ndim == 1 else average
-    inversion = {"encoder": config, "steps": _STEPS if config["input_channels"] > 3 else 1}
+    inversion = {"encoder": config, "steps": 1 if config["input_channels"] == _PICTURE else _STEPS}
     return {"generator": generator, "inversion": Network("ReStyleEncoder", inversion, state)}
 
 
@@ -66,21 +68,25 @@ def generator_state(state: Mapping[str, Tensor], latent_avg: Tensor) -> dict[str
 
 
 def encoder_config(state: Mapping[str, Tensor], opts: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Sizes of the encoder, read off its tensors; whether it is progressive (e4e's way) only `opts` can say."""
-    kind = opts.get("encoder_type")
-    if kind not in _PROGRESSIVE:
-        known = ", ".join(_PROGRESSIVE)
-        raise CorruptFileError(f"{where}: opts name the encoder {str(kind)[:60]!r}, expected one of {known}")
-    is_pyramid = "latlayer1.weight" in state
+    """Sizes of the encoder, read off its tensors; whether it is progressive (e4e's way) only `opts` can say.
+
+    Raises:
+        CorruptFileError: `opts` name no encoder, an unknown one, or another than the tensors are of.
+    """
+    trunk = "resnet" if "conv1.weight" in state else "irse"
+    kind = _kind(opts, trunk, "latlayer1.weight" in state, where)
+    stem = state["conv1.weight" if trunk == "resnet" else "input_layer.0.weight"]
+    if stem.shape[1] not in (_PICTURE, _PICTURE_AND_ESTIMATE):
+        raise CorruptFileError(
+            f"{where}: its encoder takes {stem.shape[1]} channels (masks or sketches?), expected {_PICTURE} or "
+            f"{_PICTURE_AND_ESTIMATE}; choose an encoder of portraits"
+        )
     heads = [name for name in state if re.fullmatch(r"styles\.\d+\.linear\.weight", name)]
     head = state["styles.0.linear.weight"]
     halvings = len([name for name in state if re.fullmatch(r"styles\.0\.convs\.\d+\.weight", name)])
-    trunk = "resnet" if "conv1.weight" in state else "irse"
-    stem = state["conv1.weight" if trunk == "resnet" else "input_layer.0.weight"]
     sizes = body_config(state, trunk, where)
-    form = ("progressive_" if _PROGRESSIVE[kind] else "") + ("gradual" if is_pyramid else "backbone")
     return {
-        "kind": form,
+        "kind": kind,
         "trunk": trunk,
         "input_channels": stem.shape[1],
         "input_size": 2 ** (halvings + len(sizes["widths"])),
@@ -89,6 +95,23 @@ def encoder_config(state: Mapping[str, Tensor], opts: Mapping[str, Any], where: 
         "head_width": head.shape[1],
         "body": sizes,
     }
+
+
+def _kind(opts: Mapping[str, Any], trunk: str, is_pyramid: bool, where: str) -> str:
+    """The encoder's kind by the name in `opts`, which must fit the tensors."""
+    known = ", ".join(_ENCODERS)
+    if "encoder_type" not in opts:
+        raise CorruptFileError(
+            f"{where} lacks opts['encoder_type'], which alone tells pSp's encoders from e4e's; expected one of {known}"
+        )
+    name = str(opts["encoder_type"])
+    if name not in _ENCODERS:
+        raise CorruptFileError(f"{where}: opts name the encoder {name[:60]!r}, expected one of {known}")
+    kind, named_trunk = _ENCODERS[name]
+    if (trunk, is_pyramid) != (named_trunk, kind.endswith("gradual")):
+        form = f"{trunk} trunk {'with' if is_pyramid else 'without'} a pyramid"
+        raise CorruptFileError(f"{where}: opts name the encoder {name}, but its tensors are of a {form}; get it again")
+    return kind
 
 
 def body_config(state: Mapping[str, Tensor], trunk: str, where: str) -> dict[str, Any]:

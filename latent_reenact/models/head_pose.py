@@ -49,7 +49,9 @@ class HopeNet(ResNet):
     def forward(self, images: Tensor) -> Tensor:
         """images [B, 3, H, W] in [-1, 1] -> degrees [B, 3]: yaw, pitch, roll with the network's own signs.
 
-        The network's yaw is positive where the face turns to the viewer's left: negate it for our `yaw_deg`.
+        Its yaw > 0 turns the face to the viewer's left and its roll > 0 tilts the top of the head to the viewer's
+        right: negate both for our `yaw_deg` and `roll_deg`. Its pitch > 0 looks up, as ours does. (So upstream
+        draws the axes of a face; these are the angles of 300W-LP, which it was trained on.)
         """
         bins = torch.arange(self.config.bins, device=images.device, dtype=images.dtype)
         expected = [(logits.softmax(1) * bins).sum(1) for logits in self.logits(images)]

@@ -88,11 +88,10 @@ class MappingNetwork(nn.Module):
         """
         if self.config.normalize_z:
             z = _unit_variance(z)
-        if (labels is None) != (self.embed is None):
-            raise ConfigError(
-                f"labels: got {'none' if labels is None else 'some'}, expected [B, {self.config.label_dim}] "
-                "for a conditional generator and none for any other"
-            )
+        got = None if labels is None else tuple(labels.shape)
+        expected = None if self.embed is None else (len(z), self.config.label_dim)
+        if got != expected:
+            raise ConfigError(f"labels: got {got}, expected {expected}; only a conditional generator takes them")
         if self.embed is not None and labels is not None:
             z = torch.cat([z, _unit_variance(self.embed(labels))], dim=1)
         w = z

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -122,6 +124,29 @@ def test_feature_both_modulations_agree() -> None:
     activations = generator.synthesis(w_plus)
     generator.set_modulation("weights")
     torch.testing.assert_close(generator.synthesis(w_plus), activations, atol=1e-10, rtol=1e-10)
+
+
+@torch.no_grad()
+def test_feature_conditional_mapping_follows_the_definition() -> None:
+    """w = MLP([z / rms(z), embed(c) / rms(embed(c))]), written out in float64."""
+    generator = StyleGAN2Generator(replace(TINY, label_dim=3)).double()
+    z, labels = torch.randn(2, 8, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[:2]
+    embed = generator.mapping.embed
+    embedded = labels @ embed.weight.T / 3**0.5 + embed.bias
+    x = torch.cat([z / z.square().mean(1, keepdim=True).sqrt(), embedded / embedded.square().mean(1, True).sqrt()], 1)
+    for layer in generator.mapping.layers:
+        x = x @ (0.01 * layer.weight).T / x.shape[1] ** 0.5 + 0.01 * layer.bias
+        x = 2**0.5 * torch.where(x > 0, x, 0.2 * x)
+    torch.testing.assert_close(generator.mapping(z, labels=labels), x, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("label_dim", "labels"), [(3, None), (3, torch.zeros(2, 4)), (3, torch.zeros(1, 3)), (0, torch.zeros(2, 3))]
+)
+def test_exception_labels(label_dim, labels) -> None:
+    generator = StyleGAN2Generator(replace(TINY, label_dim=label_dim))
+    with pytest.raises(ConfigError, match="labels: got"):
+        generator(torch.randn(2, 8), labels=labels)
 
 
 def test_exception_resolution() -> None:
