@@ -52,6 +52,10 @@ class WeightsNotFoundError(LatentReenactError):
     """No model of that name or in that folder."""
 
 
+class DownloadError(LatentReenactError):
+    """A published file cannot be downloaded: no connection, another answer than the file, or connections forbidden."""
+
+
 class MissingDependencyError(LatentReenactError):
     """An optional package is needed for this and is not installed."""
 
