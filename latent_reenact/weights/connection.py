@@ -20,12 +20,15 @@ def check_url(url: str, before: str | None = None) -> None:
     Raises:
         DownloadError.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise DownloadError(f"{one_line(url)} is no URL ({error}); expected https://...") from None
     if parts.scheme == "https" and parts.hostname:
         return
     was_secure = before is not None and urlsplit(before).scheme == "https"
     if parts.scheme != "http" or was_secure or not _is_loopback(parts.hostname or ""):
-        what = f"{before} leads to {url}" if before else url
+        what = one_line(f"{before} leads to {url}" if before else url)
         raise DownloadError(f"{what}, which is not https: refused, since anyone on the way could change the file")
 
 
@@ -38,7 +41,18 @@ def opener(url: str) -> urllib.request.OpenerDirector:
 def version_of(headers: Message) -> str | None:
     """What `If-Range` can ask for: a strong entity tag, or else the time of the last change."""
     tag = headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    version = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    return version if version is not None and is_sendable(version) else None
+
+
+def is_sendable(version: str) -> bool:
+    """Whether a header can hold it: printable ASCII."""
+    return version.isascii() and version.isprintable()
+
+
+def one_line(words: object) -> str:
+    """A server's words, safe in a message: one line, no control characters, not long."""
+    return "".join(c if c.isprintable() else " " for c in str(words)).strip()[:200]
 
 
 def _is_loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from latent_reenact.errors import CorruptFileError, DownloadError, LimitExceededError
-from latent_reenact.weights.connection import check_url, opener, version_of
+from latent_reenact.weights.connection import check_url, one_line, opener, version_of
 from latent_reenact.weights.part import Part
 from latent_reenact.weights.pins import (
     Expected,
@@ -185,13 +185,13 @@ def _continue(job: _Job, part: Part) -> bool:
         response = opener(job.url).open(urllib.request.Request(job.url, headers=headers), timeout=job.timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
-        answer = f"the server answers {error.code} {' '.join(str(error.reason).split())[:200]}"
+        answer = f"the server answers {error.code} {one_line(error.reason)}"
         if error.code == 416 and part.size:
             raise _ChangedError(answer) from None
         if error.code in _AGAIN:
             raise _CutError(answer) from None
         raise DownloadError(f"cannot download {job.url}: {answer}; look for the file at its home") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a redirect to what is no URL
         raise _CutError(_why(error)) from None
     with response:
         _place(job, part, response)
@@ -209,9 +209,9 @@ def _place(job: _Job, part: Part, response: Any) -> None:
     if headers.get("Content-Encoding", "identity") != "identity":
         raise DownloadError(f"cannot download {job.url}: it comes compressed, expected the file as it is")
     version, length = version_of(headers), headers.get("Content-Length", "")
-    total = int(length) if length.isdecimal() else None
+    total = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
     if response.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
+        match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", headers.get("Content-Range", ""))
         if match is None or (int(match[1]), int(match[2])) != (part.size, part.total):
             raise _ChangedError("the server sends another part than it was asked for")
         if version is not None and part.version not in (None, version):
@@ -279,4 +279,4 @@ def _why(error: Exception) -> str:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
         return "the server is silent"
-    return str(reason) or type(reason).__name__
+    return one_line(reason) or type(reason).__name__

@@ -6,6 +6,8 @@ import contextlib
 import json
 from pathlib import Path
 
+from latent_reenact.weights.connection import is_sendable
+
 
 class Part:
     """What came so far of a file, and beside it a note: its URL, what the server calls this version, its length."""
@@ -38,9 +40,10 @@ class Part:
         self.version = self.total = None
 
     def _read(self) -> tuple[str | None, int | None]:
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
             note = json.loads(self._note.read_text(encoding="utf-8"))
             version, total = note["version"], note["total"]
-            if note["url"] == self.url and isinstance(version, str | None) and isinstance(total, int):
+            sendable = version is None or (isinstance(version, str) and is_sendable(version))
+            if sendable and note["url"] == self.url and isinstance(total, int):
                 return version, total
         return None, None

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from lying_server import (
     Behaviour,
+    Handler,
     LyingServer,
     another_part,
     answer,
@@ -179,10 +180,60 @@ def test_exception_insecure_urls() -> None:
     for url in ("http://weights.example/f", "ftp://127.0.0.1/f", "file:///etc/passwd", "https:///f", "weights"):
         with pytest.raises(DownloadError, match="not https"):
             check_url(url)
+    with pytest.raises(DownloadError, match="is no URL"):
+        check_url("http://[::1")
     with pytest.raises(DownloadError, match=r"https://a\.example/f leads to http://127\.0\.0\.1/f"):
         check_url("http://127.0.0.1/f", "https://a.example/f")
     for url in ("https://a.example/f", "http://127.0.0.1:8000/f", "http://[::1]/f", "http://localhost/f"):
         check_url(url)
+
+
+def raw(*lines: bytes) -> Behaviour:
+    """An answer as it stands, header and all."""
+
+    def behave(handler: Handler) -> None:
+        handler.wfile.write(b"\r\n".join(lines))
+
+    return behave
+
+
+GARBLED: dict[str, tuple[bytes, ...]] = {
+    "nothing": (b"",),
+    "no HTTP": (b"rubbish\x1b[31m", b"", b""),
+    "a reason that paints": (b"HTTP/1.1 404 no\x1b[31m such", b"", b""),
+    "an unheard-of status": (b"HTTP/1.1 999 x", b"", b""),
+    "no content": (b"HTTP/1.1 204 none", b"", b""),
+    "many headers": (b"HTTP/1.1 200 OK", *[b"A: b"] * 200, b"", b""),
+    "a long header": (b"HTTP/1.1 200 OK", b"A: " + b"b" * 70_000, b"", b""),
+    "an enormous length": (b"HTTP/1.1 200 OK", b"Content-Length: " + b"9" * 18, b"", b"abc"),
+    "a length of 6000 digits": (b"HTTP/1.1 200 OK", b"Content-Length: " + b"9" * 6000, b"", b"abc"),
+    "a negative length": (b"HTTP/1.1 200 OK", b"Content-Length: -5", b"", b"abc"),
+    "a length that is none": (b"HTTP/1.1 200 OK", b"Content-Length: \xb2", b"", b"abc"),
+    "a chunk that is none": (b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", b"", b"zz", b"abc"),
+    "a part unasked": (b"HTTP/1.1 206 OK", b"Content-Range: bytes 0-2/3", b"Content-Length: 3", b"", b"abc"),
+    "to nowhere": (b"HTTP/1.1 302 Found", b"", b""),
+    "to what is no URL": (b"HTTP/1.1 302 Found", b"Location: http://[::1", b"", b""),
+    "to what is no port": (b"HTTP/1.1 302 Found", b"Location: http://127.0.0.1:x/", b"", b""),
+    "to another's address": (b"HTTP/1.1 302 Found", b"Location: //169.254.169.254/f", b"", b""),
+    "to another in disguise": (b"HTTP/1.1 302 Found", b"Location: http://127.0.0.1@10.0.0.1/f", b"", b""),
+}
+
+
+@pytest.mark.parametrize("lines", GARBLED.values(), ids=GARBLED)
+def test_exception_garbled_answers(path, lines) -> None:
+    with serve(CONTENT, [raw(*lines)] * 9) as server, pytest.raises((DownloadError, LimitExceededError)) as caught:
+        download(server.url(), path, sha256=SHA)
+    assert str(caught.value).isprintable()
+    assert not path.exists()
+
+
+def test_feature_versions_that_cannot_be_sent_are_not(path) -> None:
+    tag = b'ETag: "\xe9\x0b"'
+    head = (b"HTTP/1.1 200 OK", tag, b"Content-Length: %d" % SIZE, b"", CONTENT[:1000])
+    with serve(CONTENT, [raw(*head)]) as server:
+        download(server.url(), path)
+        assert server.ranges == [None, None]
+    assert path.read_bytes() == CONTENT
 
 
 def test_exception_nobody_answers(path) -> None:
@@ -252,11 +303,15 @@ def test_exception_broken_hashes(path, text) -> None:
 
 def test_exception_damaged_note_of_a_part(path) -> None:
     path.parent.mkdir()
-    for text in ("", "[]", '{"url": 1}', '{"url": "x", "version": "v", "total": 5}'):
-        path.unlink(missing_ok=True)
-        path.with_name(".part-weights.bin").write_bytes(b"nonsense")
-        path.with_name(".part-weights.bin.json").write_text(text)
-        with serve(CONTENT) as server:
+    with serve(CONTENT) as server:
+        note = {"url": server.url(), "version": '"v"', "total": SIZE}
+        notes = [{**note, "url": "x"}, {**note, "version": '"v"\r\nRange: x'}, {**note, "version": '"☃"'}]
+        notes += [{**note, "version": 1}, {**note, "total": -1}, {**note, "total": 3}, {**note, "total": "x"}]
+        for text in ("", "[]", '{"url": 1}', "[" * 99_999, *map(json.dumps, notes)):
+            path.unlink(missing_ok=True)
+            path.with_name(".part-weights.bin").write_bytes(b"nonsense")
+            path.with_name(".part-weights.bin.json").write_text(text)
+            server.requests.clear()
             download(server.url(), path, sha256=SHA)
             assert server.ranges == [None]
 
