@@ -100,6 +100,11 @@ def progress_bar() -> Iterator[Progress]:
         yield show
 
 
+def say(message: str) -> None:
+    """One line on stderr that is no complaint."""
+    print(message, file=sys.stderr)
+
+
 def complain(kind: str, message: str) -> None:
     """One line on stderr."""
     print(f"{kind}: {' '.join(message.split())}", file=sys.stderr)
