@@ -28,7 +28,7 @@ def networks(tensors: Mapping[str, Tensor], where: str) -> dict[str, Network] | 
 
 
 def _is_arcface(t: Mapping[str, Any]) -> bool:
-    """IR-SE of TreB1eN's InsightFace_Pytorch (`model_ir_se50.pth`)."""
+    """IR-SE of TreB1eN's InsightFace_Pytorch (`model_ir_se50.pth`), which asks for PyTorch 0.4.0."""
     return {"input_layer.0.weight", "output_layer.3.weight", "body.0.res_layer.5.fc1.weight"} <= t.keys()
 
 
@@ -37,7 +37,7 @@ def _arcface(t: Mapping[str, Tensor], where: str) -> dict[str, Network]:
     last = t["output_layer.3.weight"]
     side = round((last.shape[1] / body["widths"][-1]) ** 0.5)
     config = {"input_size": side * 2 ** len(body["widths"]), "embedding": last.shape[0], "body": body}
-    return {"identity_embedder": Network("IdentityEmbedder", config, t)}
+    return {"identity_embedder": Network("IdentityEmbedder", config, _with_batch_counts(t))}
 
 
 def _is_hopenet(t: Mapping[str, Any]) -> bool:

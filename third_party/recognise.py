@@ -98,8 +98,9 @@ def _networks_of(tree: Mapping[str, Any], where: str) -> Upstream | None:
     networks = estimators.networks(tensors, where)
     if networks is None:
         return None
-    used = {name for network in networks.values() for name in network.state}
-    return Upstream(next(iter(networks.values())).kind, networks, (*rest, *sorted(tensors.keys() - used)))
+    used = {id(tensor) for network in networks.values() for tensor in network.state.values()}  # some are renamed
+    unused = sorted(name for name, tensor in tensors.items() if id(tensor) not in used)
+    return Upstream(next(iter(networks.values())).kind, networks, (*rest, *unused))
 
 
 def _flat(state: Mapping[str, Any]) -> dict[str, Tensor]:

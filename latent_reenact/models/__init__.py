@@ -1,6 +1,6 @@
 """The networks, from small parts to whole models. Sizes are configuration: published ones are the defaults."""
 
-from latent_reenact.models.action_units import ActionUnitConfig, ActionUnitDetector
+from latent_reenact.models.action_units import UNIT_NAMES, ActionUnitConfig, ActionUnitDetector
 from latent_reenact.models.build import load_network, load_networks, save_networks
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
 from latent_reenact.models.head_pose import HopeNet, HopeNetConfig
@@ -22,6 +22,7 @@ from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
 
 __all__ = [
     "LPIPS",
+    "UNIT_NAMES",
     "ActionUnitConfig",
     "ActionUnitDetector",
     "BodyConfig",

@@ -1,4 +1,8 @@
-"""insightface's recognition networks, which are published as ONNX files (extra `insightface`)."""
+"""insightface's recognition networks, which are published as ONNX files (extra `insightface`).
+
+Its `buffalo_l` holds `w600k_r50.onnx`, `antelopev2` holds `glintr100.onnx`. Both take RGB as (pixel - 127.5) / 127.5,
+which is our [-1, 1]. The first `antelope` normalises inside the network, takes 0..255 and gives wrong embeddings here.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ class Session(Protocol):
     """What is used of `onnxruntime.InferenceSession`."""
 
     def get_inputs(self) -> list[Any]: ...
+    def get_outputs(self) -> list[Any]: ...
     def run(self, outputs: Any, inputs: dict[str, np.ndarray]) -> list[np.ndarray]: ...
 
 
@@ -27,16 +32,28 @@ class OnnxIdentityEmbedder(nn.Module):
     """Face picture -> embedding, with the interface of `IdentityEmbedder`; no gradients.
 
     Args:
-        session: takes RGB [B, 3, 112, 112] in [-1, 1] ((pixel - 127.5) / 127.5), gives [B, embedding].
+        session: takes RGB [B, 3, 112, 112] in [-1, 1], gives [B, embedding]; B may be fixed to 1.
+
+    Raises:
+        CorruptFileError: the session is of another network, such as a detector.
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        entry = session.get_inputs()[0]
-        if list(entry.shape[1:]) != [3, _SIZE, _SIZE]:
-            raise CorruptFileError(f"the ONNX network takes {entry.shape}, expected [batch, 3, {_SIZE}, {_SIZE}]")
-        self.input_name = entry.name
+        inputs = [entry.shape for entry in session.get_inputs()]
+        outputs = [entry.shape for entry in session.get_outputs()]
+        batch = inputs[0][0]
+        is_free = not isinstance(batch, int)  # a name, or None
+        takes_faces = len(inputs) == 1 and list(inputs[0][1:]) == [3, _SIZE, _SIZE] and (is_free or batch == 1)
+        gives_embeddings = len(outputs) == 1 and len(outputs[0]) == 2
+        if not takes_faces or not gives_embeddings:
+            raise CorruptFileError(
+                f"the ONNX network takes {inputs} and gives {outputs}, expected [[batch, 3, {_SIZE}, {_SIZE}]] and "
+                "[[batch, embedding]]; choose a recognition network such as w600k_r50.onnx"
+            )
+        self.input_name = session.get_inputs()[0].name
+        self.one_by_one = not is_free
 
     @classmethod
     def load(cls, path: str | Path) -> OnnxIdentityEmbedder:
@@ -62,11 +79,15 @@ class OnnxIdentityEmbedder(nn.Module):
         return cls(session)
 
     def embed(self, faces: Tensor) -> Tensor:
-        """faces [B, 3, 112, 112] in [-1, 1] -> unit vectors [B, embedding]."""
+        """faces [B, 3, 112, 112] in [-1, 1], aligned as ArcFace -> unit vectors [B, embedding]."""
         array = faces.detach().float().cpu().numpy()
-        (out,) = self.session.run(None, {self.input_name: array})
-        return F.normalize(torch.from_numpy(np.asarray(out)).to(faces.device), dim=1)
+        pieces = np.split(array, len(array)) if self.one_by_one else [array]
+        found = np.concatenate([self.session.run(None, {self.input_name: piece})[0] for piece in pieces])
+        return F.normalize(torch.from_numpy(found).to(faces.device), dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [B, 3, H, W] in [-1, 1], aligned as FFHQ -> unit vectors [B, embedding]."""
+        """images [B, 3, H, W] in [-1, 1], aligned as FFHQ -> unit vectors [B, embedding].
+
+        The crop is that of `IdentityEmbedder`, near the alignment by five points that these networks were trained on.
+        """
         return self.embed(id_crop(images, _SIZE))
