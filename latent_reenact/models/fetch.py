@@ -80,7 +80,7 @@ def fetch(
     models, store = models_home() if home is None else Path(home), files_home(home)
     folder = models / name if isinstance(entry, PublishedModel) else None
     if folder is not None and (folder / "config.json").is_file():
-        verify_model(folder)
+        _verify(name, folder)
         return FetchReport(name=name, folder=str(folder), files=(), notices=notices, steps=())
     if tell is not None:
         for notice in notices:
@@ -89,9 +89,9 @@ def fetch(
     steps = _steps(name, [file for file in files if file not in here], store)
     if not steps and folder is not None:
         _convert([store / file.name for file in files], folder)
-    for file in files if not steps else ():
-        if file.needs_browser and file.sha256 is None:  # not before its conversion: what a browser cut must not count
-            trust_file(store / file.name, _expected(file), origin=file.page)
+        for file in files:
+            if file.needs_browser:  # trusted only now that it was converted: what a browser cut must not count
+                trust_file(store / file.name, _expected(file), origin=file.page)
     return FetchReport(
         name=name,
         folder=None if folder is None or steps else str(folder),
@@ -114,6 +114,13 @@ def _get(file: PublishedFile, store: Path, *, offline: bool, progress: Progress 
     if file.unpack is not None:
         _unpack(path, file.unpack)
     return True
+
+
+def _verify(name: str, folder: Path) -> None:
+    try:
+        verify_model(folder)
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; remove {folder}, then run: {PROGRAM} models fetch {name}") from None
 
 
 def _convert(paths: Sequence[Path], folder: Path) -> None:

@@ -110,7 +110,7 @@ def test_feature_model_that_is_here_needs_nothing(home, publish, originals) -> N
     report = fetch("toy", tell=told.append)
     assert (report.folder, report.steps, told) == (str(home / "toy"), (), [])
     (home / "toy" / "mapper.safetensors").write_bytes(b"altered")
-    with pytest.raises(CorruptFileError):
+    with pytest.raises(CorruptFileError, match=r"remove .*toy, then run: latent-reenact models fetch toy"):
         fetch("toy")
 
 
@@ -132,6 +132,7 @@ def test_feature_browser_files_are_pinned_once_they_convert(home, publish, origi
     shutil.copy(originals / "restyle.pt", store)
     whole = (originals / "best_model.pt").read_bytes()
     (store / "best_model.pt").write_bytes(whole[:-1000])
+    assert fetch("best_model.pt").files == (str(store / "best_model.pt"),)
     with pytest.raises(CorruptFileError):
         fetch("toy")
     assert not (store / "hashes.json").exists(), "a file that the browser cut is not trusted"
