@@ -87,11 +87,16 @@ class Registry:
     models: tuple[PublishedModel, ...]
 
     def __post_init__(self) -> None:
-        names = [entry.name for entry in (*self.files, *self.models)]
+        names = [entry.name for entry in self.entries]
         twice = {name for name in names if names.count(name) > 1}
         missing = {name for model in self.models for name in model.files} - {file.name for file in self.files}
         if twice or missing:
             raise ConfigError(f"registry: listed twice: {sorted(twice)}; files that are not listed: {sorted(missing)}")
+
+    @property
+    def entries(self) -> tuple[PublishedFile | PublishedModel, ...]:
+        """All that has a name here."""
+        return (*self.files, *self.models)
 
     def files_of(self, entry: PublishedFile | PublishedModel) -> tuple[PublishedFile, ...]:
         """The files that an entry is made of."""
@@ -121,8 +126,7 @@ def find(name: str) -> PublishedFile | PublishedModel:
     Raises:
         WeightsNotFoundError: there is none; names the nearest.
     """
-    registry = load_registry()
-    entries: dict[str, PublishedFile | PublishedModel] = {e.name: e for e in (*registry.files, *registry.models)}
+    entries = {entry.name: entry for entry in load_registry().entries}
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see latent-reenact models list --published"
