@@ -34,12 +34,8 @@ def tiny_generator() -> StyleGAN2Generator:
     return StyleGAN2Generator(GeneratorConfig(resolution=16, z_dim=8, w_dim=8, channels=channels)).eval()
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("restyle_psp_ir_64", "backbone"), ("restyle_e4e_ir_64", "progressive_backbone")]
-)
-@torch.no_grad()
-def test_golden_restyle(name, kind) -> None:
-    case = Case(name)
+def published(case: Case, kind: str) -> ReStyleEncoder:
+    """The published encoder with a generator of 64 pixels, filled by the case."""
     state = case.state()
     latent_avg = state.pop("latent_avg")
     encoder = StyleEncoder(EncoderConfig(kind=kind, n_styles=10)).eval()
@@ -48,24 +44,40 @@ def test_golden_restyle(name, kind) -> None:
     generator.load_state_dict(restyle.generator_state(state, latent_avg))
     model = ReStyleEncoder(encoder, generator)
     model.latent_avg.copy_(latent_avg)
+    return model
 
+
+@torch.no_grad()
+def test_golden_restyle_codes() -> None:
+    case = Case("restyle_e4e_ir_64")
+    model = published(case, "progressive_backbone")
+    x, y0 = (img(f"restyle_e4e_ir_64/{part}", (1, 3, 256, 256)) for part in ("x", "y0"))
+    assert_close(model.encoder(torch.cat([x, y0], 1)), case["enc_codes"], **CODES)
+    model.encoder.progressive_stage = 5
+    assert_close(model.encoder(torch.cat([x, y0], 1)), case["enc_codes_stage_delta5"], **CODES)
+    assert_summary_close(model.average_image(), case, "avg_image", **IMAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"), [("restyle_psp_ir_64", "backbone"), ("restyle_e4e_ir_64", "progressive_backbone")]
+)
+@torch.no_grad()
+def test_golden_restyle_loop(name, kind) -> None:
+    case = Case(name)
+    model = published(case, kind)
     shape = case.info["inputs"][0]["shape"]
     x, y0 = img(f"{name}/x", shape), img(f"{name}/y0", shape)
-    assert_close(encoder(torch.cat([x, y0], 1)), case["enc_codes"], **CODES)
-    if kind == "progressive_backbone":
-        encoder.progressive_stage = 5
-        assert_close(encoder(torch.cat([x, y0], 1)[:1]), case["enc_codes_stage_delta5"], **CODES)
-        encoder.progressive_stage = 9
-
-    assert_summary_close(model.average_image(), case, "avg_image", **IMAGES)
+    assert_close(model.encoder(torch.cat([x, y0], 1)), case["enc_codes"], **CODES)
     history = model.trajectory(x)
     kept = [0, 1, 4] if shape[0] == 1 else [0, 4]
+    images = [model.generator.synthesis(w_plus) for w_plus in history]
     for sample in range(shape[0]):
         latents = torch.stack([history[i][sample] for i in kept])
         assert_close(latents, case[f"loop.latents_b{sample}"], **CODES)
-    for i in kept:
-        image = generator.synthesis(history[i][:1])
-        assert_summary_close(image, case, f"loop.img_b0_it{i}", **IMAGES)
+        for i, image in enumerate(images):
+            assert_summary_close(image[sample : sample + 1], case, f"loop.img_b{sample}_it{i}", **IMAGES)
+    assert_summary_close(face_pool(images[-1][:1], 256), case, "loop.face_pool_b0_it4", **IMAGES)
 
 
 @pytest.mark.parametrize("kind", ["backbone", "progressive_backbone", "gradual", "progressive_gradual"])

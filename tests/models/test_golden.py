@@ -151,11 +151,15 @@ def test_golden_restyle_loop(folder, name) -> None:
     assert inversion.steps == 5
     x, y0 = (img(f"{name}/{part}", (1, 3, 256, 256)) for part in ("x", "y0"))
     assert_close(inversion.encoder(torch.cat([x, y0], 1)), case["enc_codes"], **LOOP_CODES)
+    if "enc_codes_stage_delta5" in case.outputs:
+        inversion.encoder.progressive_stage = 5
+        assert_close(inversion.encoder(torch.cat([x, y0], 1)), case["enc_codes_stage_delta5"], **LOOP_CODES)
+        inversion.encoder.progressive_stage = 17
     assert_summary_close(inversion.average_image(), case, "avg_image", **LOOP_IMAGES)
     history = inversion.trajectory(x)
     assert_close(torch.stack([history[i][0] for i in (0, 1, 4)]), case["loop.latents_b0"], **LOOP_CODES)
-    for i in (0, 4):
-        image = generator.synthesis(history[i])
+    for i, w_plus in enumerate(history):
+        image = generator.synthesis(w_plus)
         assert_summary_close(image, case, f"loop.img_b0_it{i}", **LOOP_IMAGES)
     assert_summary_close(face_pool(image, 256), case, "loop.face_pool_b0_it4", **LOOP_IMAGES)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from golden_set import Case, assert_close, assert_summary_close, vec
+from golden_set import Case, assert_close, assert_summary_close, summary, vec
 from latent_reenact.errors import ConfigError
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
 from latent_reenact.third_party import nvlabs, rosinality
@@ -74,6 +74,17 @@ def test_golden_rosinality(rosinality64) -> None:
     assert_summary_close(image, ROSINALITY, "img_wplus", **TOLERANCE)
     assert_close(image[0], ROSINALITY["img_wplus_b0"].reshape(3, 64, 64), **TOLERANCE)
     assert_summary_close(rosinality64(z, truncation_psi=0.7), ROSINALITY, "img_z_trunc07", **TOLERANCE)
+    assert_close(rosinality64.map_to_w_plus(z, truncation_psi=0.7)[:, 0], ROSINALITY["latent_z_trunc07"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_golden_rosinality_styles(rosinality64) -> None:
+    """One w for every layer, and the first three layers of one with the rest of another."""
+    w_plus = vec("rosinality_64/wplus", (2, 10, 512))
+    one, other = (rosinality64.broadcast(w_plus[:, i]) for i in range(2))
+    mixed = torch.cat([one[:, :3], other[:, 3:]], dim=1)
+    for styles, key in ((one, "img_w512"), (mixed, "img_mix3")):
+        assert_close(summary(rosinality64.synthesis(styles))["grid"], ROSINALITY[key], **TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["ada_g64", "rosinality_64"])
