@@ -55,7 +55,6 @@ def test_golden_restyle_codes() -> None:
     assert_close(model.encoder(torch.cat([x, y0], 1)), case["enc_codes"], **CODES)
     model.encoder.progressive_stage = 5
     assert_close(model.encoder(torch.cat([x, y0], 1)), case["enc_codes_stage_delta5"], **CODES)
-    assert_summary_close(model.average_image(), case, "avg_image", **IMAGES)
 
 
 @pytest.mark.slow
@@ -69,6 +68,7 @@ def test_golden_restyle_loop(name, kind) -> None:
     shape = case.info["inputs"][0]["shape"]
     x, y0 = img(f"{name}/x", shape), img(f"{name}/y0", shape)
     assert_close(model.encoder(torch.cat([x, y0], 1)), case["enc_codes"], **CODES)
+    assert_summary_close(model.average_image(), case, "avg_image", **IMAGES)
     history = model.trajectory(x)
     kept = [0, 1, 4] if shape[0] == 1 else [0, 4]
     images = [model.generator.synthesis(w_plus) for w_plus in history]
