@@ -67,17 +67,13 @@ def _opengraphau(t: Mapping[str, Tensor], where: str) -> dict[str, Network]:
     return {"action_units": Network("ActionUnitDetector", config, {n: v for n, v in t.items() if n not in dropped})}
 
 
-def _is_heads(t: Mapping[str, Any]) -> bool:
-    """lpips' heads, alone or with a trunk under lpips' own names (`net.slice<k>.<i>`)."""
-    return HEADS in t
+def _is_lpips(t: Mapping[str, Any]) -> bool:
+    """A whole lpips network: heads and a trunk under lpips' own names (`net.slice<k>.<i>`)."""
+    return HEADS in t and any(name.startswith("net.slice") for name in t)
 
 
-def _heads(t: Mapping[str, Tensor], where: str) -> dict[str, Network]:
+def _lpips(t: Mapping[str, Tensor], where: str) -> dict[str, Network]:
     trunk = {re.sub(r"net\.slice\d+\.", "features.", n): v for n, v in t.items() if n.startswith("net.slice")}
-    if not trunk:
-        raise CorruptFileError(
-            f"{where} holds the heads of LPIPS alone; give torchvision's alexnet or vgg16 file beside it"
-        )
     return join_lpips(trunk, t, where)
 
 
@@ -143,7 +139,7 @@ _READERS = (
     (_is_arcface, _arcface),
     (_is_hopenet, _hopenet),
     (_is_opengraphau, _opengraphau),
-    (_is_heads, _heads),
+    (_is_lpips, _lpips),
     (_is_features, _features),
     (_is_resnet, _resnet),
 )

@@ -62,6 +62,10 @@ def convert(files: Sequence[str | Path], out: str | Path, *, name: str | None = 
         raise OutputError(f"{out} is there already; choose a new folder, or remove it first")
     if not out.parent.is_dir():
         raise OutputError(f"cannot write {out}: no folder {out.parent}; make it first")
+    if onnx := [path for path in files if Path(path).suffix.lower() == ".onnx"]:
+        raise UsageError(
+            f"{onnx[0]} is an ONNX network, which runs as it is: models.OnnxIdentityEmbedder.load opens it"
+        )
     read = {str(path): read_upstream(path) for path in files}
     networks, notes = _join(read)
     _check(networks, notes)

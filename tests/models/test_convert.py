@@ -163,6 +163,12 @@ def test_exception_heads_alone(tmp_path) -> None:
         convert([tmp_path / "heads.pth"], tmp_path / "model")
 
 
+def test_exception_onnx_runs_as_it_is(tmp_path) -> None:
+    (tmp_path / "w600k_r50.onnx").write_bytes(b"\x08\x07")
+    with pytest.raises(UsageError, match="OnnxIdentityEmbedder"):
+        convert([tmp_path / "w600k_r50.onnx"], tmp_path / "model")
+
+
 @pytest.mark.parametrize("tree", [{}, {"state_dict": {}}, [1, 2], {"a": {"b": 1}}, "text"])
 def test_exception_nothing_known(tmp_path, tree) -> None:
     save(tmp_path / "x.pt", tree)
