@@ -64,6 +64,10 @@ class OutputError(LatentReenactError):
     """A result cannot be written: no such folder, no permission, disk full, unknown format."""
 
 
+class DivergedError(LatentReenactError):
+    """Training gave no finite gradient for many steps in a row."""
+
+
 class InterruptedRunError(LatentReenactError):
     """The run was stopped and can be resumed. Exit code 3."""
 

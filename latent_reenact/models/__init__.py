@@ -2,7 +2,9 @@
 
 from latent_reenact.models.action_units import UNIT_NAMES, ActionUnitConfig, ActionUnitDetector
 from latent_reenact.models.build import load_network, load_networks, save_networks
+from latent_reenact.models.discriminator import Discriminator, DiscriminatorConfig
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
+from latent_reenact.models.factors import FactorGenerator, FactorMapping, FactorMappingConfig
 from latent_reenact.models.head_pose import HopeNet, HopeNetConfig
 from latent_reenact.models.identity import IdentityEmbedder, IdentityEmbedderConfig
 from latent_reenact.models.identity_onnx import OnnxIdentityEmbedder
@@ -15,6 +17,8 @@ from latent_reenact.models.motion import (
     MotionEncoderConfig,
     MotionMapper,
     MotionMapperConfig,
+    UnitMotionEncoder,
+    UnitMotionEncoderConfig,
 )
 from latent_reenact.models.resnet import ResNet, ResNetConfig
 from latent_reenact.models.restyle import ReStyleEncoder
@@ -26,7 +30,12 @@ __all__ = [
     "ActionUnitConfig",
     "ActionUnitDetector",
     "BodyConfig",
+    "Discriminator",
+    "DiscriminatorConfig",
     "EncoderConfig",
+    "FactorGenerator",
+    "FactorMapping",
+    "FactorMappingConfig",
     "GeneratorConfig",
     "HopeNet",
     "HopeNetConfig",
@@ -46,6 +55,8 @@ __all__ = [
     "ResNetConfig",
     "StyleEncoder",
     "StyleGAN2Generator",
+    "UnitMotionEncoder",
+    "UnitMotionEncoderConfig",
     "load_network",
     "load_networks",
     "save_networks",

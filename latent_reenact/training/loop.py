@@ -1,209 +1,375 @@
-"""One training loop for every stage: steps in one or several processes, averages, checkpoints, stop and resume."""
+"""One training loop for every stage, on Lightning Fabric.
+
+A step of the loop is the stage's phases in order; a phase is forward and backward over `accumulate` micro-batches,
+one averaging of the gradients over all processes, and one step of its optimisers.
+
+The gradients are averaged by one collective call on one flat vector, as StyleGAN2's own training does, instead of
+through a wrapper's hooks: adversarial phases train parts in turn and differentiate twice, which such hooks do not see.
+"""
 
 from __future__ import annotations
 
 import copy
-import json
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from latent_reenact.errors import ConfigError, InterruptedRunError
-from latent_reenact.media import atomic_write_bytes
-from latent_reenact.training.optim import Muon, schedule, split_parameters, update_average
+from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
+from latent_reenact.training.checkpoints import Checkpoints, State, read_state, write_state
+from latent_reenact.training.logbook import Logbook
+from latent_reenact.training.optim import schedule, update_average
+from latent_reenact.training.stage import Measures, Phase, Setup, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long and how fast a stage trains."""
+    """How long a stage trains, and how it is watched and kept."""
 
     images: int  # pictures seen, over all processes
-    batch: int = 16  # a process and step
-    muon_lr: float = 8e-3  # weights of two or more dimensions
-    adam_lr: float = 1e-2  # the rest, and every parameter whose name holds one of `adam_names`
-    adam_names: tuple[str, ...] = ("to_rgb", "const")
-    adam_betas: tuple[float, float] = (0.9, 0.99)
-    flat: float = 0.45  # share of the run before the cosine
+    batch: int = 16  # a process and micro-step
+    accumulate: int = 1  # micro-steps whose gradients are averaged into one step
+    seed: int = 0
+    flat: float = 0.45  # share of the run before the learning rate's cosine; 1: no decay
+    warmup_steps: int = 100
     ema_decay: float = 0.998
+    ema_half_life: int | None = None  # in pictures, in the place of `ema_decay`
+    clip_norm: float | None = None  # limit of a phase's gradient norm
+    report_images: int = 4_000  # pictures between reports, each with an evaluation
     save_seconds: float = 120.0
-    log_seconds: float = 30.0
+    keep: int = 3  # checkpoints
+    skip_limit: int = 20  # steps in a row without a finite gradient that end the run
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch", "muon_lr", "adam_lr", "save_seconds", "log_seconds"):
+        for name in ("images", "batch", "accumulate", "report_images", "save_seconds", "keep", "skip_limit"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected more than 0")
-        if not (0 <= self.flat < 1 and 0 <= self.ema_decay < 1):
-            raise ConfigError(f"flat {self.flat} and ema_decay {self.ema_decay}: expected at least 0 and less than 1")
+        if not (0 <= self.flat <= 1 and 0 <= self.ema_decay < 1):
+            raise ConfigError(f"flat {self.flat} and ema_decay {self.ema_decay}: expected shares from 0 to 1")
 
 
-class Stage(Protocol):
-    """What a stage brings: a module to train, its loss, and a measure on held-out data."""
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The machine: which devices, how many, and in what precision.
 
-    @property
-    def module(self) -> nn.Module: ...
+    Under `torchrun` the number of processes is what it started.
+    """
 
-    def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:
-        """Loss of one random batch, and scalars to log."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int | Literal["auto"] = "auto"  # a node; on the CPU: processes
+    nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
 
-    def evaluate(self, average: Any, folder: Path) -> dict[str, float]:
-        """Measures of the averaged weights; may leave a picture in `folder`."""
-
-
-class Processes:
-    """This process among those that train together (torch.distributed with gloo), or alone."""
-
-    def __init__(self) -> None:
-        self.rank = int(os.environ.get("RANK", 0))
-        self.size = int(os.environ.get("WORLD_SIZE", 1))
-        if self.size > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo")
-
-    def average_gradients(self, parameters: list[nn.Parameter], *wishes: bool) -> tuple[bool, ...]:
-        """Average the gradients in place; a wish is granted to all if any process has it."""
-        if self.size == 1:
-            return wishes
-        held = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([grad.reshape(-1) for grad in held] + [torch.tensor([float(wish) for wish in wishes])])
-        dist.all_reduce(flat)
-        flat /= self.size
-        offset = 0
-        for grad in held:
-            grad.copy_(flat[offset : offset + grad.numel()].view_as(grad))
-            offset += grad.numel()
-        return tuple(bool(wish > 0) for wish in flat[offset:])
+    def launch(self) -> Fabric:
+        """Start (or join) the processes. Raises ConfigError where the precision is not to be had."""
+        on_cpu = self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
+        if on_cpu and self.precision == "16-mixed":
+            raise ConfigError(
+                "precision: got '16-mixed' on a CPU, which cannot train in it; give bf16-mixed or 32-true"
+            )
+        devices: int | str = self.devices
+        if "LOCAL_WORLD_SIZE" in os.environ:
+            devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        elif devices == "auto" and on_cpu:
+            devices = 1
+        strategy = "ddp" if devices not in (1, "auto") or self.nodes > 1 else "auto"
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=devices,
+            num_nodes=self.nodes,
+            strategy=strategy,
+            precision=self.precision,
+        )
+        fabric.launch()
+        return fabric
 
 
 class Loop:
-    """Trains `stage.module`; keeps its averaged weights in `average`.
+    """Trains `stage.module`, and keeps the moving average of `stage.averaged` in `average`.
 
-    The state (weights, averages, optimisers, random numbers, counters) is saved atomically to
-    `folder/state.RANK.safetensors`, and a run continues from there.
+    Its folder holds checkpoints, `log.jsonl`, TensorBoard files, sheets, and `best.safetensors` where the stage
+    scores itself.
     """
 
-    def __init__(self, stage: Stage, config: LoopConfig, folder: Path, *, log: Callable[[str], None] = print) -> None:
-        self.stage, self.config, self.folder, self.log = stage, config, folder, log
-        self.processes = Processes()
-        self.average = copy.deepcopy(stage.module).requires_grad_(False)
-        matrices, rest = split_parameters(stage.module, config.adam_names)
-        self.optimizers: list[torch.optim.Optimizer] = [Muon(matrices, config.muon_lr)] if matrices else []
-        if rest:
-            self.optimizers.append(torch.optim.Adam(rest, config.adam_lr, betas=config.adam_betas))
-        self.base_lrs = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
-        self.random = torch.Generator().manual_seed(1000 + self.processes.rank)
-        self.step, self.seen, self.skipped = 0, 0, 0
+    def __init__(self, stage: Stage, config: LoopConfig, folder: Path, fabric: Fabric | None = None) -> None:
+        self.stage, self.config, self.folder = stage, config, Path(folder)
+        self.fabric = fabric or RunConfig(accelerator="cpu", precision="32-true").launch()
+        stage.module.to(self.fabric.device)
+        self._share_start()
+        self.average = copy.deepcopy(stage.averaged).requires_grad_(False)
+        self.optimizers = {prefix: o.build(stage.module, prefix) for prefix, o in stage.optimizers.items()}
+        self.base_lrs = {
+            prefix: [[group["lr"] for group in o.param_groups] for o in optimizers]
+            for prefix, optimizers in self.optimizers.items()
+        }
+        self.checkpoints = Checkpoints(self.folder, keep=config.keep, say=self._say)
+        self.step, self.seen, self.skipped, self.best = 0, 0, 0, -float("inf")
+        self.skipped_in_a_row = 0
         self.stop_requested = False
 
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What scales losses up in 16-mixed."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+    @property
+    def step_images(self) -> int:
+        """Pictures that one step sees."""
+        return self.config.batch * self.config.accumulate * self.fabric.world_size
+
     def run(self) -> nn.Module:
-        """Train to the end and return the averaged module.
+        """Train to the end and return the averaged weights: the best ones where the stage scores itself.
 
         Raises:
             InterruptedRunError: on SIGTERM or SIGINT, after saving.
+            DivergedError: `skip_limit` steps in a row gave no finite gradient; names the samples of the last one.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
-        if self.seen >= self.config.images:
-            return self.average
-        handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            self._steps()
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        if self.seen < self.config.images:
+            handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+            try:
+                self._steps()
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        best = self.folder / "best.safetensors"
+        if best.exists():
+            self.average.load_state_dict(read_state(best)[0])
         return self.average
 
+    def _share_start(self) -> None:
+        """All processes begin with the first one's weights."""
+        if self.fabric.world_size > 1:
+            for tensor in [*self.stage.module.parameters(), *self.stage.module.buffers()]:
+                dist.broadcast(tensor.detach(), src=0)
+
     def _steps(self) -> None:
-        parameters = [p for p in self.stage.module.parameters() if p.requires_grad]
-        saved = logged = time.monotonic()
-        seen_logged = self.seen
-        sums: dict[str, list[float]] = {}
-        while self.seen < self.config.images:
-            loss, scalars = self.stage.loss(self.random, self.config.batch)
-            for optimizer in self.optimizers:
-                optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            save = time.monotonic() - saved > self.config.save_seconds
-            stop, save = self.processes.average_gradients(parameters, self.stop_requested, save)
-            self._update(parameters)
-            for key, value in {"loss": float(loss.detach()), **scalars}.items():
-                sums.setdefault(key, []).append(value)
-            now = time.monotonic()
-            if self.processes.rank == 0 and (now - logged > self.config.log_seconds):
-                self._report(sums, (self.seen - seen_logged) / (now - logged))
-                logged, seen_logged, sums = time.monotonic(), self.seen, {}
-            if stop or save:
-                self._save()
-                saved = time.monotonic()
-            if stop:
-                raise InterruptedRunError(f"stopped after {self.seen} pictures; run the same command again to go on")
-        self._report(sums, 0.0)
-        self._save()
+        config, first = self.config, self.fabric.is_global_zero
+        log = self.logbook = Logbook(self.folder, images=config.images, seen=self.seen, enabled=first)
+        try:
+            self.stage.start(self._setup())
+            sums: dict[str, list[Tensor]] = {}
+            started, saved, since = time.monotonic(), time.monotonic(), self.seen
+            while self.seen < config.images:
+                self._step(sums)
+                log.advance(self.step_images)
+                stop = self._any(self.stop_requested)
+                done = self.seen >= config.images
+                if done or self.seen // config.report_images > (self.seen - self.step_images) // config.report_images:
+                    rate = (self.seen - since) / (time.monotonic() - started)
+                    self._report(sums, rate)
+                    sums, started, since = {}, time.monotonic(), self.seen
+                if done or stop or (first and time.monotonic() - saved > config.save_seconds):
+                    self._save()
+                    saved = time.monotonic()
+                if stop and not done:
+                    raise InterruptedRunError(
+                        f"stopped after {self.seen} pictures; run the same command again to go on"
+                    )
+        finally:
+            log.close()
 
-    def _update(self, parameters: list[nn.Parameter]) -> None:
-        grads = [p.grad for p in parameters if p.grad is not None]
-        if not all(torch.isfinite(n) for n in torch._foreach_norm(grads)):
-            self.skipped += 1
+    def _setup(self) -> Setup:
+        fabric, config = self.fabric, self.config
+        return Setup(
+            device=fabric.device,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            step=self.step,
+            batch=config.batch,
+            accumulate=config.accumulate,
+            autocast=fabric.autocast,
+        )
+
+    def _step(self, sums: dict[str, list[Tensor]]) -> None:
+        """All phases once."""
+        failed = False
+        for phase in self.stage.phases:
+            if self.step % phase.every == 0:
+                failed |= not self._phase(phase, sums)
+        if not failed:
+            self.skipped_in_a_row = 0
+            update_average(self.average, self.stage.averaged, self.step, self._ema_decay())
         else:
-            factor = schedule(self.seen / self.config.images, self.step, flat=self.config.flat)
-            for optimizer, lrs in zip(self.optimizers, self.base_lrs, strict=True):
-                for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-                    group["lr"] = lr * factor
-                optimizer.step()
-            update_average(self.average, self.stage.module, self.step, self.config.ema_decay)
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+            self._check_skips()
+        self.stage.finish_step(self.step)
         self.step += 1
-        self.seen += self.config.batch * self.processes.size
+        self.seen += self.step_images
 
-    def _report(self, sums: dict[str, list[float]], rate: float) -> None:
-        if self.processes.rank != 0:
+    def _phase(self, phase: Phase, sums: dict[str, list[Tensor]]) -> bool:
+        """Forward, backward, update; False where the gradient was not finite and nothing was changed."""
+        parameters = [p for name, p in self.stage.module.named_parameters() if name.startswith(phase.trains)]
+        trained = [p for p in parameters if p.requires_grad]
+        held = {id(p) for p in trained}
+        others = [p for p in self.stage.module.parameters() if p.requires_grad and id(p) not in held]
+        for p in others:  # no gradient is computed that this phase does not use
+            p.requires_grad_(False)
+        for p in trained:
+            p.grad = None
+        for micro in range(self.config.accumulate):
+            random = self._random(phase.name, micro)
+            torch.manual_seed(int(torch.randint(2**62, (), generator=random)))  # for layers that draw by themselves
+            loss, scalars = self.stage.loss(random, self.config.batch, phase.name)
+            self.fabric.backward(loss / self.config.accumulate)
+            prefix = "" if phase.name == "main" else f"{phase.name}/"
+            for name, value in {"loss": loss, **scalars}.items():
+                sums.setdefault(prefix + name, []).append(torch.as_tensor(value).detach().float().mean())
+        for p in others:
+            p.requires_grad_(True)
+        grads = [p.grad for p in trained if p.grad is not None]
+        self._average_gradients(grads)
+        finite = bool(torch.stack([n.isfinite() for n in torch._foreach_norm(grads)]).all()) if grads else True
+        self._update(phase, trained, finite)
+        return finite
+
+    def _random(self, phase: str, micro: int) -> torch.Generator:
+        """The random numbers of this place of the run: a function of seed, step, phase and rank alone."""
+        place = (self.config.seed, self.step, phase, micro, self.fabric.global_rank)
+        return torch.Generator().manual_seed(zlib.crc32(repr(place).encode()) + (self.config.seed << 32))
+
+    def _average_gradients(self, grads: list[Tensor]) -> None:
+        if self.fabric.world_size == 1 or not grads:
             return
-        line: dict[str, Any] = {"seen": self.seen, "images_per_s": round(rate, 1), "skipped": self.skipped}
-        line |= {key: round(sum(values) / len(values), 4) for key, values in sums.items()}
-        line |= {key: round(value, 4) for key, value in self.stage.evaluate(self.average, self.folder).items()}
-        text = json.dumps(line)
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(text + "\n")
-        self.log(text)
+        flat: Any = torch.cat([grad.reshape(-1) for grad in grads])
+        flat = self.fabric.all_reduce(flat, reduce_op="mean")
+        offset = 0
+        for grad in grads:
+            grad.copy_(flat[offset : offset + grad.numel()].view_as(grad))
+            offset += grad.numel()
+
+    def _update(self, phase: Phase, trained: list[nn.Parameter], finite: bool) -> None:
+        if self.scaler is not None:
+            self._unscale(trained, finite)
+        if not finite:
+            return
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(trained, self.config.clip_norm)
+        factor = schedule(
+            self.seen / self.config.images, self.step, warmup_steps=self.config.warmup_steps, flat=self.config.flat
+        )
+        for optimizer, lrs in zip(self.optimizers[phase.trains], self.base_lrs[phase.trains], strict=True):
+            for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+                group["lr"] = lr * factor
+            optimizer.step()
+
+    def _unscale(self, trained: list[nn.Parameter], finite: bool) -> None:
+        """Undo the scaling of losses in 16-mixed; halve the scale where it was too much, double it now and then."""
+        assert self.scaler is not None
+        scale = self.scaler.get_scale()
+        for p in trained:
+            if p.grad is not None:
+                p.grad.div_(scale)
+        if not finite:
+            self.scaler.update(scale * self.scaler.get_backoff_factor())
+        elif self.step % self.scaler.get_growth_interval() == self.scaler.get_growth_interval() - 1:
+            self.scaler.update(scale * self.scaler.get_growth_factor())
+
+    def _check_skips(self) -> None:
+        if self.skipped_in_a_row >= self.config.skip_limit:
+            names = ", ".join(self.stage.sample_names()) or "not named by this stage"
+            raise DivergedError(
+                f"stopped: {self.skipped_in_a_row} steps in a row gave no finite gradient; samples of the last one: "
+                f"{names}; look at them or lower the learning rate, then run the same command again"
+            )
+
+    def _ema_decay(self) -> float:
+        half_life = self.config.ema_half_life
+        return self.config.ema_decay if half_life is None else 0.5 ** (self.step_images / half_life)
+
+    def _any(self, wish: bool) -> bool:
+        """Whether any process has it, so that all act together."""
+        if self.fabric.world_size == 1:
+            return wish
+        return bool(self.fabric.all_reduce(torch.tensor(float(wish), device=self.fabric.device), reduce_op="sum") > 0)
+
+    @torch.no_grad()
+    def _report(self, sums: Mapping[str, list[Tensor]], images_per_s: float) -> None:
+        measures = Measures()
+        if self.fabric.is_global_zero:
+            measures = self.stage.evaluate(self.average)
+            values = {name: float(torch.stack(v).mean()) for name, v in sums.items()}
+            values |= {"images_per_s": images_per_s, "skipped": float(self.skipped)}
+            values |= {name: float(count) for name, count in self.stage.counters().items()}
+            self.logbook.report(self.seen, values | measures.scalars, measures.pictures)
+        if measures.score is not None and measures.score > self.best:
+            self.best = measures.score
+            write_state(
+                self.folder / "best.safetensors", self.average.state_dict(), {"seen": self.seen, "score": self.best}
+            )
+        self.fabric.barrier()
+
+    def _save(self) -> None:
+        """Every process holds the same state; the first one writes it."""
+        if not self.fabric.is_global_zero:
+            return
+        tensors: State = {}
+        for part, module in (("module", self.stage.module), ("average", self.average)):
+            tensors |= {f"{part}/{name}": tensor for name, tensor in module.state_dict().items()}
+        for prefix, optimizers in self.optimizers.items():
+            for i, optimizer in enumerate(optimizers):
+                for parameter, values in optimizer.state_dict()["state"].items():
+                    tensors |= {f"optimizer/{prefix}/{i}/{parameter}/{name}": v for name, v in values.items()}
+        about = {
+            "step": self.step,
+            "seen": self.seen,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "best": self.best if self.best > -float("inf") else None,
+            "loss_scale": None if self.scaler is None else self.scaler.get_scale(),
+        }
+        self.checkpoints.save(self.step, {name: torch.as_tensor(v) for name, v in tensors.items()}, about)
+
+    def _resume(self) -> None:
+        found = self.checkpoints.newest()
+        if found is None:
+            return
+        tensors, about = found
+        load_part(self.stage.module, tensors, "module")
+        load_part(self.average, tensors, "average")
+        for prefix, optimizers in self.optimizers.items():
+            for i, optimizer in enumerate(optimizers):
+                state: dict[int, dict[str, Tensor]] = {}
+                for name, tensor in part_of(tensors, f"optimizer/{prefix}/{i}").items():
+                    parameter, value = name.split("/")
+                    state.setdefault(int(parameter), {})[value] = tensor
+                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.step, self.seen = about["step"], about["seen"]
+        self.skipped, self.skipped_in_a_row = about["skipped"], about["skipped_in_a_row"]
+        self.best = -float("inf") if about["best"] is None else about["best"]
+        if self.scaler is not None and about["loss_scale"] is not None:
+            self.scaler.update(about["loss_scale"])
 
     def _request_stop(self, *_: object) -> None:
         self.stop_requested = True
 
-    def _state_path(self) -> Path:
-        return self.folder / f"state.{self.processes.rank}.safetensors"
+    def _say(self, text: str) -> None:
+        if self.fabric.is_global_zero:
+            print(text, file=sys.stderr)
 
-    def _save(self) -> None:
-        counters = torch.tensor([self.step, self.seen, self.skipped])
-        tensors = {"random": self.random.get_state(), "counters": counters}
-        for part, module in (("module", self.stage.module), ("average", self.average)):
-            tensors |= {f"{part}/{name}": tensor for name, tensor in module.state_dict().items()}
-        for i, optimizer in enumerate(self.optimizers):
-            for parameter, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer/{i}/{parameter}/{name}": tensor for name, tensor in values.items()}
-        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        atomic_write_bytes(self._state_path(), data)
 
-    def _resume(self) -> None:
-        if not self._state_path().exists():
-            return
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in load_file(self._state_path()).items():
-            part, _, rest = name.partition("/")
-            parts.setdefault(part, {})[rest] = tensor
-        self.stage.module.load_state_dict(parts["module"])
-        self.average.load_state_dict(parts["average"])
-        for i, optimizer in enumerate(self.optimizers):
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in parts.get("optimizer", {}).items():
-                index, parameter, value = name.split("/")
-                if int(index) == i:
-                    state.setdefault(int(parameter), {})[value] = tensor
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        self.random.set_state(parts["random"][""])
-        self.step, self.seen, self.skipped = parts["counters"][""].tolist()
+def part_of(tensors: State, part: str) -> State:
+    """The tensors whose names begin with `part/`, without it."""
+    return {name[len(part) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{part}/")}
+
+
+def load_part(module: nn.Module, tensors: State, part: str) -> None:
+    """Load `part/...` of a checkpoint. Raises ConfigError where the sizes are others than the config's."""
+    try:
+        module.load_state_dict(part_of(tensors, part))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the checkpoint's {part} does not fit the config: {str(error).splitlines()[-1].strip()}; "
+            "give the run another folder, or the config that it was begun with"
+        ) from None

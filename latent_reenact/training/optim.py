@@ -4,9 +4,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from latent_reenact.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How a group of parameters is updated.
+
+    `muon` takes the weights of two or more dimensions whose names hold none of `adam_names`; the rest goes to Adam
+    at `adam_lr`. The other kinds take all.
+    """
+
+    kind: Literal["adam", "ranger", "muon"] = "adam"
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
+    adam_lr: float = 1e-2
+    adam_names: tuple[str, ...] = ("to_rgb", "const")
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "eps", "adam_lr"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected more than 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas: got {self.betas}, expected two numbers from 0 to 1")
+
+    def build(self, module: nn.Module, prefix: str = "") -> list[torch.optim.Optimizer]:
+        """Optimisers of the parameters of `module` that need gradients and whose names begin with `prefix`."""
+        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad and n.startswith(prefix)]
+        if self.kind == "ranger":
+            return [Ranger([p for _, p in named], self.lr, betas=self.betas, eps=self.eps)]
+        if self.kind == "adam":
+            return [torch.optim.Adam([p for _, p in named], self.lr, betas=self.betas, eps=self.eps)]
+        matrices = [p for n, p in named if p.ndim >= 2 and not any(word in n for word in self.adam_names)]
+        rest = [p for _, p in named if not any(p is matrix for matrix in matrices)]
+        muon: list[torch.optim.Optimizer] = [Muon(matrices, self.lr)] if matrices else []
+        return muon + ([torch.optim.Adam(rest, self.adam_lr, betas=self.betas, eps=self.eps)] if rest else [])
+
+
+class Ranger(torch.optim.RAdam):
+    """RAdam (Liu et al. 2020) with LookAhead (Zhang et al. 2019): every k steps the weights go back by 1 - alpha
+    towards a slow copy of theirs, which then moves there too. The optimiser of the method and of pSp."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.95, 0.999),
+        eps: float = 1e-5,
+        alpha: float = 0.5,
+        k: int = 6,
+    ) -> None:
+        super().__init__(params, lr, betas=betas, eps=eps)
+        self.alpha, self.k = alpha, k
+
+    @torch.no_grad()
+    def step(self, closure=None):  # type: ignore[override]
+        for p in self._trained():
+            if "slow" not in self.state[p] and self.state[p]:
+                self.state[p]["slow"] = p.detach().clone()
+        fresh = [(p, p.detach().clone()) for p in self._trained() if not self.state[p]]
+        loss = super().step(closure)
+        for p, start in fresh:
+            self.state[p]["slow"] = start
+        for p in self._trained():
+            state = self.state[p]
+            if int(state["step"]) % self.k == 0:
+                state["slow"].lerp_(p, self.alpha)
+                p.copy_(state["slow"])
+        return loss
+
+    def _trained(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"] if p.grad is not None]
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,18 +125,12 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-def split_parameters(module: nn.Module, plain: tuple[str, ...]) -> tuple[list, list]:
-    """(for Muon, for Adam): weights of two or more dimensions, but for names containing one of `plain`."""
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in named if p.ndim >= 2 and not any(word in name for word in plain)]
-    ids = {id(p) for p in matrices}
-    return matrices, [p for _, p in named if id(p) not in ids]
-
-
 def schedule(progress: float, step: int, *, warmup_steps: int = 100, flat: float = 0.45) -> float:
-    """Factor of the learning rate: linear warm-up, flat, then a cosine down to 1 %."""
-    warm = min(1.0, step / warmup_steps + 0.05)
+    """Factor of the learning rate: linear warm-up, flat, then a cosine down to 1 %; flat = 1 never falls."""
+    warm = min(1.0, step / warmup_steps + 0.05) if warmup_steps else 1.0
     if progress < flat:
+        return warm
+    if flat >= 1:
         return warm
     return warm * (0.5 * (1 + math.cos(math.pi * (progress - flat) / (1 - flat))) + 0.01)
 

@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from latent_reenact.models.stylegan2 import StyleGAN2Generator
-from latent_reenact.training.data import Standardizer
+from latent_reenact.models import FactorGenerator
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """The trained generator with its factor-fed mapping, frozen.
+    """The trained factor generator, frozen.
 
     average: mean w of the training portraits, [D]; spread: root mean square deviation from it.
     """
 
-    generator: StyleGAN2Generator
-    inputs: Standardizer
+    generator: FactorGenerator
     average: Tensor
     spread: float
+    autocast: Callable[[], AbstractContextManager] = nullcontext
 
     @classmethod
     @torch.no_grad()
-    def build(cls, generator: StyleGAN2Generator, inputs: Standardizer, conditioning: Tensor) -> Teacher:
+    def build(cls, generator: FactorGenerator, conditioning: Tensor) -> Teacher:
         """conditioning [N, K] of the training portraits."""
         generator = generator.eval().requires_grad_(False)
-        w = generator.mapping(inputs(conditioning))
+        w = torch.cat([generator.factors(part) for part in conditioning.split(4096)])
         average = w.mean(0)
-        return cls(generator, inputs, average, float((w - average).square().mean().sqrt()))
+        return cls(generator, average, float((w - average).square().mean().sqrt()))
+
+    def to(self, device: torch.device, autocast: Callable[[], AbstractContextManager]) -> Teacher:
+        """The same on a device, drawing in its mixed precision."""
+        return replace(self, generator=self.generator.to(device), average=self.average.to(device), autocast=autocast)
 
     def w(self, conditioning: Tensor) -> Tensor:
         """conditioning [B, K] -> w [B, D]."""
         with torch.no_grad():
-            return self.generator.mapping(self.inputs(conditioning))
+            return self.generator.factors(conditioning.to(self.average.device))
 
     def draw(self, w_plus: Tensor) -> Tensor:
-        """w_plus [B, L, D] -> picture [B, 3, R, R] float32, convolutions in bf16; gradients flow to w_plus."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return self.generator.synthesis(w_plus, noise_mode="none").float()
+        """w_plus [B, L, D] -> picture [B, 3, R, R] float32, convolutions in mixed precision; gradients flow to w_plus."""
+        with self.autocast():
+            return self.generator.synthesis(w_plus, noise_mode="const").float()
 
     def error(self, w_plus: Tensor, w: Tensor) -> Tensor:
         """Mean squared distance of w_plus [B, L, D] from w [B, D], in units of the spread."""

@@ -7,7 +7,6 @@ the published recipe, on real footage, needs an identity network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +24,13 @@ from latent_reenact.models.motion import (
 from latent_reenact.synthface import conditioning_names
 from latent_reenact.training import augment
 from latent_reenact.training.controls import CONTROL_SCALES, control_values, fit_scales
-from latent_reenact.training.data import PortraitSet
-from latent_reenact.training.generator import eye_mouth_weight, save_sheet
+from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.loop import LoopConfig
-from latent_reenact.training.losses import psnr, pyramid_loss
-from latent_reenact.training.prepare import MOTION_SIZE
+from latent_reenact.training.optim import OptimizerConfig
+from latent_reenact.training.preparation.synthetic import MOTION_SIZE
+from latent_reenact.training.shards.portraits import PortraitSet
+from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
+from latent_reenact.training.stages.paired import eye_mouth_weight, sheet
 from latent_reenact.training.targets import Teacher
 
 _LANDMARKS = conditioning_names()["landmarks"]
@@ -42,6 +43,7 @@ class MotionConfig:
     encoder: MotionEncoderConfig
     mapper: MotionMapperConfig
     loop: LoopConfig
+    optimizer: OptimizerConfig
     portraits: int = 24_576  # training portraits used: a whole number of shards
     identity_steps: int = 1  # of the inversion for the identities; further ones draw a picture each
     picture_weight: float = 1.0  # of the pyramid loss, beside the distance in w
@@ -76,7 +78,7 @@ class MotionNetworks(nn.Module):
         return self.mapper(identity, motion.float()), motion.float(), self.read_factors(bottleneck).float()
 
 
-class MotionStage:
+class MotionStage(Stage):
     """`identities` [N, L, D] are the training portraits' inverted latents, made once beforehand."""
 
     def __init__(
@@ -90,54 +92,62 @@ class MotionStage:
         self.config, self.teacher, self.train, self.test = config, teacher, train, test
         self.train_identities, self.test_identities = identities
         self.module = channels_last(MotionNetworks(config))
+        self.optimizers = {"": config.optimizer}
         self.factor_mean, self.factor_std = fit_scales(train.motion)
 
-    def loss(self, generator: torch.Generator, batch: int) -> tuple[Tensor, dict[str, float]]:
-        index = torch.randint(len(self.train), (batch,), generator=generator)
-        column = torch.randint(self.train.partners.shape[1], (batch,), generator=generator)
-        conditioning = self.train.swapped[index, column]
-        identity = self.train_identities[self.train.partners[index, column]]
-        w_plus, motion, factors = self._forward(self._augmented(index, generator), identity)
+    def start(self, setup: Setup) -> None:
+        super().start(setup)
+        self.teacher = self.teacher.to(setup.device, setup.autocast)
+
+    def loss(self, random: torch.Generator, batch: int, phase: str) -> tuple[Tensor, Scalars]:
+        device = self.setup.device
+        index = torch.randint(len(self.train), (batch,), generator=random)
+        column = torch.randint(self.train.partners.shape[1], (batch,), generator=random)
+        conditioning = self.train.swapped[index, column].to(device)
+        identity = self.train_identities[self.train.partners[index, column]].to(device)
+        w_plus, motion, factors = self._forward(self._augmented(index, random).to(device), identity)
 
         w = self.teacher.w(conditioning)
         distance = self.teacher.error(w_plus, w)
         drawn = max(1, int(self.config.picture_share * batch))
         picture = self._picture_loss(w_plus[:drawn], w[:drawn], conditioning[:drawn])
         true_factors = (self.train.motion[index] - self.factor_mean) / self.factor_std
-        read = F.smooth_l1_loss(factors, true_factors, beta=0.5)
-        control = self._control_loss(motion, self.train.motion[index])
+        read = F.smooth_l1_loss(factors, true_factors.to(device), beta=0.5)
+        control = self._control_loss(motion, self.train.motion[index].to(device))
         loss = distance + self.config.picture_weight * picture
         loss = loss + self.config.motion_weight * read + self.config.control_weight * control
-        parts = {"w": distance, "picture": picture, "factors": read, "control": control}
-        return loss, {name: float(value.detach()) for name, value in parts.items()}
+        return loss, {"w": distance, "picture": picture, "factors": read, "control": control}
 
-    @torch.no_grad()
-    def evaluate(self, average: nn.Module, folder: Path) -> dict[str, float]:
+    def evaluate(self, average: nn.Module) -> Measures:
+        device = self.setup.device
         was_training = average.training
         average.eval()
         index = torch.arange(min(128, len(self.test)))
-        driving = self.test.pictures(index)
-        partner, conditioning = self.test.partners[index, 0], self.test.swapped[index, 0]
-        w_plus, motion, _ = average(driving, self.test_identities[partner])  # type: ignore[operator]
+        driving = self.test.pictures(index).to(device)
+        partner, conditioning = self.test.partners[index, 0], self.test.swapped[index, 0].to(device)
+        w_plus, motion, _ = average(driving, self.test_identities[partner].to(device))  # type: ignore[operator]
         w = self.teacher.w(conditioning)
         truth = self.teacher.draw(w[:, None].expand_as(w_plus))
         images = self.teacher.draw(w_plus)
         weight = eye_mouth_weight(self._landmarks(conditioning), images.shape[-1], 9.0)
-        save_sheet([self.test.pictures(partner[:12]), driving[:12], images[:12], truth[:12]], folder / "sheet.png")
-        read = average.control.decode(motion)  # type: ignore[union-attr, operator]
+        rows = [self.test.pictures(partner[:12]), driving[:12], images[:12], truth[:12]]
+        read = average.control.decode(motion).cpu()  # type: ignore[union-attr, operator]
         true = control_values(self.test.motion[index])
         average.train(was_training)
-        correlation = torch.corrcoef(torch.stack([read[:, 0], true[:, 0]]))[0, 1]
-        return {
+        scalars = {
             "psnr_db": psnr(images, truth),
             "eye_mouth_psnr_db": psnr(images, truth, (weight > 1).float()),
             "w": float(self.teacher.error(w_plus, w)),
             "yaw_mae_deg": float((read[:, 0] - true[:, 0]).abs().mean()),
-            "yaw_r": float(correlation),
         }
+        columns = zip(CONTROL_SCALES, read.T, true.T, strict=True)
+        r = {name: float(torch.corrcoef(torch.stack([a, b]))[0, 1]) for name, a, b in columns}
+        worst = min(r, key=lambda name: r[name])
+        scalars |= {"control_r": sum(r.values()) / len(r), f"worst_r_{worst}": r[worst]}
+        return Measures(scalars=scalars, pictures={"sheet": sheet(rows)})
 
     def _forward(self, driving: Tensor, identity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with self.setup.autocast():
             w_plus, motion, factors = self.module(driving, identity)
         return w_plus.float(), motion, factors
 

@@ -1,0 +1,1 @@
+"""Evaluation: the measures of `metrics`, run on whole models under a protocol."""

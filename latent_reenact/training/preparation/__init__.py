@@ -1,0 +1,1 @@
+"""Data sets: folders of videos, or the synthetic world, into shards."""

@@ -1,0 +1,143 @@
+"""The generator's paired stage: factors of a synthetic portrait -> its picture, grown from 16² up.
+
+The factors' conditioning vector stands where z stands in StyleGAN2; the mapping's skip keeps every factor linearly
+readable in w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from latent_reenact.models import FactorGenerator, FactorMapping, FactorMappingConfig
+from latent_reenact.models.layers import channels_last
+from latent_reenact.models.pixels import to_pixels
+from latent_reenact.models.stylegan2 import GeneratorConfig, SynthesisNetwork
+from latent_reenact.synthface import eye_mouth_mask
+from latent_reenact.training.losses.pictures import psnr, pyramid_loss
+from latent_reenact.training.loop import Loop, LoopConfig
+from latent_reenact.training.optim import OptimizerConfig
+from latent_reenact.training.shards.portraits import PortraitSet
+from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowthConfig:
+    """One resolution of the growth."""
+
+    loop: LoopConfig
+    optimizer: OptimizerConfig = OptimizerConfig(kind="muon", lr=8e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedConfig:
+    """The paired stage."""
+
+    generator: GeneratorConfig
+    growth: dict[int, GrowthConfig]  # resolution -> how it is trained, in order
+    eye_mouth_weight: float = 3.0  # added to the loss weight round eyes and mouth
+    factor_layers: int = 4
+    training_limit: int | None = field(default=None)  # portraits
+
+
+def eye_mouth_weight(landmarks: Tensor, resolution: int, extra: float) -> Tensor:
+    """Loss weight 1 + extra inside soft boxes round the eyes and the mouth, mean 1.
+
+    landmarks [B, 68, 2] in pixels -> [B, 1, R, R].
+    """
+    inside = torch.from_numpy(eye_mouth_mask(landmarks.cpu().numpy(), resolution))  # [B, R, R]
+    weight = 1 + extra * inside[:, None]
+    return (weight / weight.mean()).to(landmarks.device)
+
+
+class PairedStage(Stage):
+    """One resolution of the paired stage."""
+
+    def __init__(
+        self,
+        generator: FactorGenerator,
+        train: PortraitSet,
+        test: PortraitSet,
+        optimizer: OptimizerConfig,
+        extra: float = 3.0,
+    ) -> None:
+        self.module, self.train, self.test, self.extra = generator, train, test, extra
+        self.optimizers = {"": optimizer}
+
+    def loss(self, random: torch.Generator, batch: int, phase: str) -> tuple[Tensor, Scalars]:
+        index = torch.randint(len(self.train), (batch,), generator=random)
+        truth = self.train.pictures(index).to(self.setup.device)
+        landmarks = self.train.landmarks[index].to(self.setup.device)
+        weight = eye_mouth_weight(landmarks, self.train.resolution, self.extra)
+        image = draw(self.module, self.train.conditioning[index].to(self.setup.device), self.setup)  # type: ignore[arg-type]
+        return pyramid_loss(image, truth, weight), {}
+
+    def evaluate(self, average: FactorGenerator) -> Measures:
+        return paired_measures(average, self.test, self.setup)
+
+
+def draw(generator: FactorGenerator, conditioning: Tensor, setup: Setup) -> Tensor:
+    """conditioning [B, K] -> image [B, 3, R, R] float32; the mapping stays in float32, convolutions do not."""
+    w_plus = generator.broadcast(generator.factors(conditioning))
+    with setup.autocast():
+        return generator.synthesis(w_plus, noise_mode="const").float()
+
+
+@torch.no_grad()
+def paired_measures(average: FactorGenerator, test: PortraitSet, setup: Setup) -> Measures:
+    """PSNR against held-out renders, and a sheet of both."""
+    index = torch.arange(min(256, len(test)))
+    truth = test.pictures(index)
+    parts = test.conditioning[index].to(setup.device).split(64)
+    image = torch.cat([draw(average, part, setup) for part in parts]).cpu()
+    mask = (eye_mouth_weight(test.landmarks[index], test.resolution, 9.0) > 1).float()
+    scalars = {"psnr_db": psnr(image, truth), "eye_mouth_psnr_db": psnr(image, truth, mask)}
+    return Measures(scalars=scalars, pictures={"sheet": sheet([truth[:12], image[:12]])})
+
+
+def train_generator(
+    config: PairedConfig, load: Callable[[int], tuple[PortraitSet, PortraitSet]], folder: Path, fabric: Fabric
+) -> FactorGenerator:
+    """Grow the generator through `config.growth`; each resolution resumes where it stopped.
+
+    load: resolution -> training and held-out portraits.
+    """
+    state: dict[str, Tensor] = {}
+    generator = None
+    for resolution, growth in config.growth.items():
+        train, test = load(resolution)
+        generator = grown(replace(config.generator, resolution=resolution), config.factor_layers, train, state)
+        stage = PairedStage(generator, train, test, growth.optimizer, config.eye_mouth_weight)
+        state = Loop(stage, growth.loop, folder / f"{resolution}", fabric).run().state_dict()
+    if generator is None:
+        raise ValueError("growth: got no resolution, expected at least one")
+    generator.load_state_dict(state)
+    return generator
+
+
+def grown(config: GeneratorConfig, layers: int, train: PortraitSet, state: dict[str, Tensor]) -> FactorGenerator:
+    """A generator that starts from a smaller one's weights; the new skip to RGB starts at zero."""
+    torch.manual_seed(config.resolution)
+    sizes = FactorMappingConfig(inputs=train.conditioning.shape[1], w_dim=config.w_dim, layers=layers)
+    generator = channels_last(FactorGenerator(FactorMapping(sizes), SynthesisNetwork(config)))
+    generator.factors.fit(train.conditioning)
+    if state:
+        generator.load_state_dict(state, strict=False)
+        last = len(config.resolutions) - 1
+        nn.init.zeros_(generator.synthesis.get_parameter(f"blocks.{last}.to_rgb.conv.weight"))
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.requires_grad_(False)  # the portraits are exact: there is nothing random to draw
+    return generator
+
+
+def sheet(rows: Sequence[Tensor], scale: int = 2) -> np.ndarray:
+    """Rows of pictures [N, 3, R, R] in [-1, 1] as one picture."""
+    strips = [np.concatenate(list(to_pixels(row)), axis=1) for row in rows]
+    return np.concatenate(strips, axis=0).repeat(scale, 0).repeat(scale, 1)
