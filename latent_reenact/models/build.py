@@ -74,7 +74,7 @@ def load_network(model: str | Path, network: str = "generator", *, device: str |
 
 def save_networks(path: str | Path, networks: Mapping[str, nn.Module], about: Mapping[str, Any]) -> None:
     """Write networks as a model folder in half precision; `about` holds name, system, licence and the like."""
-    described = {name: {"class": type(n).__name__, "config": _describe(n)} for name, n in networks.items()}
+    described = {name: {"class": type(n).__name__, "config": _describe(n, networks)} for name, n in networks.items()}
     states = {name: network.state_dict() for name, network in networks.items()}
     write_model(path, {**about, "networks": described}, states)
 
@@ -99,9 +99,11 @@ def build_network(name: str, entry: Mapping[str, Any], built: Mapping[str, nn.Mo
     return cls(from_dict(cls.Config, config, where=where))
 
 
-def _describe(network: nn.Module) -> dict[str, Any]:
+def _describe(network: nn.Module, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     if isinstance(network, ReStyleEncoder):
-        return {"encoder": to_dict(network.encoder.config), "steps": network.steps}
+        config = {"encoder": to_dict(network.encoder.config), "steps": network.steps}
+        beside = [name for name, other in networks.items() if other is network.generator and name != "generator"]
+        return {**config, "generator": beside[0]} if beside else config
     return to_dict(network.config)
 
 

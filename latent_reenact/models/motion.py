@@ -88,6 +88,57 @@ def normalize_contrast(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnitMotionEncoderConfig:
+    """Sizes of the FAU variant's motion encoder. The paper gives none for its hidden layers: these are ours."""
+
+    n_units: int = 27  # action-unit scores, or expression coefficients: OpenGraphAU's main units
+    n_angles: int = 2  # yaw and pitch; 3 with roll, which alignment takes out
+    angle_scale_deg: float = 30.0  # an angle that weighs as much as a whole score
+    n_styles: int = 18
+    motion_dim: int = 512
+    hidden: tuple[int, ...] = (512, 512)
+
+    def __post_init__(self) -> None:
+        if self.n_units < 0 or self.n_angles not in (0, 2, 3) or self.n_units + self.n_angles == 0:
+            raise ConfigError(
+                f"got {self.n_units} units and {self.n_angles} angles, expected 0 or more units and 0, 2 or 3 angles"
+            )
+        if self.angle_scale_deg <= 0:
+            raise ConfigError(f"angle_scale_deg: got {self.angle_scale_deg}, expected more than 0")
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers read from one picture."""
+        return self.n_units + self.n_angles
+
+
+class UnitMotionEncoder(nn.Module):
+    """What was read from a driving face -> motion code: the variant *FAU*, which sees no picture."""
+
+    Config = UnitMotionEncoderConfig
+
+    def __init__(self, config: UnitMotionEncoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or UnitMotionEncoderConfig()
+        widths = [config.n_inputs, *config.hidden, config.n_styles * config.motion_dim]
+        layers: list[nn.Module] = []
+        for a, b in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(a, b), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, readings: Tensor) -> Tensor:
+        """readings [B, n_units + n_angles], scores first, then degrees -> motion [B, L, N]."""
+        if readings.ndim != 2 or readings.shape[1] != self.config.n_inputs:
+            raise ValueError(
+                f"readings: got shape {tuple(readings.shape)}, expected [B, {self.config.n_inputs}]: "
+                f"{self.config.n_units} scores and {self.config.n_angles} angles"
+            )
+        units, angles_deg = readings.split([self.config.n_units, self.config.n_angles], dim=1)
+        codes = self.layers(torch.cat([units, angles_deg / self.config.angle_scale_deg], dim=1))
+        return codes.reshape(-1, self.config.n_styles, self.config.motion_dim)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MotionMapperConfig:
     """Sizes of M. The defaults are the published network."""
 
