@@ -1,84 +1,171 @@
-"""Shards of synthetic portraits for training: pictures and everything that is known about them.
-
-A shard is one `.npz`:
-    images        uint8 [N, S, S, 3]
-    landmarks     float32 [N, 68, 2]    pixels
-    conditioning  float32 [N, K]        the factors, as the generator takes them
-    motion        float32 [N, 58]       pose and gaze in degrees, 53 expression coefficients
-    partners      int32 [N, P]          other portraits of the shard
-    swapped       float32 [N, P, K]     conditioning of the partner with this portrait's motion
-"""
+"""The synthetic world into shards: people with a few frames each, every frame with the z that it was drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import io
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from latent_reenact.media import atomic_path
-from latent_reenact.synthface import Factors, Mesh, Portrait, Renderer, conditioning, sample
-from latent_reenact.synthface.factors import EXPRESSION_NAMES
+from latent_reenact.errors import ConfigError
+from latent_reenact.synthface import (
+    LATENT_DIM,
+    LATENT_SLOTS,
+    Factors,
+    Portrait,
+    Renderer,
+    factors_from_latent,
+    load_mesh,
+    sample_latent,
+)
+from latent_reenact.training.preparation.cluster import Executor
+from latent_reenact.training.preparation.plan import Plan, Progress, Unit, carry_out, make_units
+from latent_reenact.training.shards.format import Sample, ShardWriter
 
-POSE_NAMES = ("yaw_deg", "pitch_deg", "roll_deg", "gaze_yaw_deg", "gaze_pitch_deg")
-MOTION_SIZE = len(POSE_NAMES) + len(EXPRESSION_NAMES)  # 58
+# Importable from here for those who read shards' motion.
+from latent_reenact.training.shards.motion import MOTION_SIZE, POSE_NAMES, motion_vector  # noqa: F401
+
+_SHARD_SAMPLES = 512
+_FRAMES_PER_CLIP = 2  # before the scene changes: enough for a driving and an identity frame
+_PNG_BYTES_PER_PIXEL = 1.35  # of renders at 128 px; a little less at more
+_TRUTH_BYTES = 2_600
+_MOTION = slice(LATENT_SLOTS["yaw"].start, LATENT_SLOTS["eye_asymmetry"].stop)
+_SCENE = slice(LATENT_SLOTS["light_azimuth"].start, LATENT_DIM)
 
 
-def prepare_shards(
-    mesh: Mesh,
-    folder: Path,
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """Which synthetic people, and how they are drawn. Person i of a seed is the same in every data set."""
+
+    seed: int = 1
+    people: int = 40_000
+    frames: int = 1  # a person; a single one suffices where targets are exact
+    size: int = 256  # pixels
+    val: float = 0.0  # share of people, or their number from 1 on; another seed does as well
+    test: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.people < 1 or not 1 <= self.frames <= 9999:
+            raise ConfigError(
+                f"got seed {self.seed}, {self.people} people, {self.frames} frames; "
+                "expected a seed of 0 or more, at least one person, and 1 to 9999 frames"
+            )
+        if not 16 <= self.size <= 2048:
+            raise ConfigError(f"size: got {self.size}, expected 16 to 2048 pixels")
+
+
+def prepare_synthetic(
+    mesh: str | Path,
+    out: str | Path,
+    config: SyntheticConfig,
     *,
-    seed: int,
-    count: int,
-    size: int = 128,
-    shard_size: int = 512,
-    partners: int = 6,
-    first: int = 0,
-) -> Iterator[Path]:
-    """Render samples `first` .. `first + count` of `seed` and yield each shard's path as it is ready.
+    run: Executor | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Render what `config` says into shards below `out`, those that are there already excepted.
 
-    Shards that are already there are kept, so a stopped preparation goes on where it was. Several
-    processes may share the work by taking disjoint ranges.
+    Args:
+        mesh: the archive that `latent-reenact synthface build-mesh` makes.
+        run, progress: as `carry_out` takes them.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        WeightsNotFoundError, CorruptFileError: the mesh cannot be read. The rest as `carry_out`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer(mesh)
-    for start in range(first, first + count, shard_size):
-        path = folder / f"{seed}_{start:07d}.npz"
-        if not path.exists():
-            indices = range(start, min(start + shard_size, first + count))
-            portraits = [renderer.render(sample(seed, i), size) for i in indices]
-            write_shard(path, portraits, mesh, partners=partners, seed=start)
-        yield path
+    return carry_out(plan_synthetic(mesh, out, config), run, progress)
 
 
-def write_shard(path: Path, portraits: Sequence[Portrait], mesh: Mesh, *, partners: int, seed: int) -> None:
-    """Write portraits as one shard, with `partners` random swaps of motion for each."""
-    factors = [portrait.factors for portrait in portraits]
-    pairs = np.random.default_rng(seed).integers(len(factors), size=(len(factors), partners))
-    arrays = {
-        "images": np.stack([portrait.image for portrait in portraits]),
-        "landmarks": np.stack([portrait.landmarks for portrait in portraits]),
-        "conditioning": np.stack([conditioning(f, mesh) for f in factors]),
-        "motion": np.stack([motion_vector(f) for f in factors]),
-        "partners": pairs.astype(np.int32),
-        "swapped": swapped_conditioning(factors, pairs, mesh),
-    }
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def swapped_conditioning(factors: Sequence[Factors], pairs: np.ndarray, mesh: Mesh) -> np.ndarray:
-    """Conditioning of each partner with the driving portrait's motion, float32 [N, P, K]."""
-    return np.stack(
-        [
-            [conditioning(replace(factors[j], motion=driving.motion), mesh) for j in row]
-            for driving, row in zip(factors, pairs, strict=True)
-        ]
+def plan_synthetic(mesh: str | Path, out: str | Path, config: SyntheticConfig) -> Plan[int]:
+    """What `prepare_synthetic` will write."""
+    mesh, out = Path(mesh), Path(out)
+    units = make_units(
+        range(config.people),
+        partial(person_name, config.seed),
+        shares=(config.val, config.test),
+        per_shard=max(1, _SHARD_SAMPLES // config.frames),
+        samples=lambda person: config.frames,
+        fingerprint=["synthetic", config.seed, config.frames, config.size],
+    )
+    return Plan(
+        kind="synthetic",
+        out=out,
+        config=config,
+        units=units,
+        clips=config.people * min(2, -(-config.frames // _FRAMES_PER_CLIP)),
+        sample_bytes=config.size**2 * _PNG_BYTES_PER_PIXEL + _TRUTH_BYTES,
+        work=partial(_write_people, config=config, mesh=mesh, out=out),
+        warm_up=partial(_compile, mesh),
     )
 
 
-def motion_vector(factors: Factors) -> np.ndarray:
-    """float32 [58]: `POSE_NAMES`, then the expression coefficients."""
-    pose = [getattr(factors.motion, name) for name in POSE_NAMES]
-    return np.concatenate([pose, factors.motion.expression_vector()]).astype(np.float32)
+def person_name(seed: int, person: int) -> str:
+    return f"{seed}-{person:07d}"
+
+
+def frame_latent(seed: int, person: int, frame: int) -> tuple[str, np.ndarray]:
+    """The clip, "0" or "1", and z float64 [LATENT_DIM] of one frame of a person.
+
+    Frame 0 is sample `person` of the seed. Every other frame keeps its identity and has its own motion. Frames 0, 1,
+    4, 5, ... are clip "0" and keep its scene too; frames 2, 3, 6, 7, ... are clip "1", the same person elsewhere.
+    """
+    z = sample_latent(seed, person)
+    clip = frame // _FRAMES_PER_CLIP % 2
+    if frame > 0:
+        z[_MOTION] = np.random.default_rng((seed, person, frame)).standard_normal(LATENT_DIM)[_MOTION]
+    if clip == 1:
+        z[_SCENE] = np.random.default_rng((seed, person, 0, 1)).standard_normal(LATENT_DIM)[_SCENE]
+    return str(clip), z
+
+
+def synthetic_sample(
+    image: np.ndarray, landmarks: np.ndarray, z: np.ndarray, *, person: str, clip: str = "0", frame: int = 0
+) -> Sample:
+    """A rendered portrait as a sample.
+
+    Args:
+        image: uint8 [S, S, 3]. landmarks: [68, 2] as `Portrait` has them, pixel centres at +0.5.
+        z: float64 [LATENT_DIM], of which `factors_from_latent` makes the portrait.
+    """
+    motion = factors_from_latent(z).motion
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return Sample(
+        person=person,
+        clip=clip,
+        frame=frame,
+        picture=buffer.getvalue(),
+        suffix="png",
+        time_s=0.0,
+        landmarks=np.asarray(landmarks, np.float64) - 0.5,
+        pose_deg=(motion.yaw_deg, motion.pitch_deg, motion.roll_deg),
+        z=z,
+    )
+
+
+def _write_people(unit: Unit[int], *, config: SyntheticConfig, mesh: Path, out: Path) -> None:
+    """One shard; frames of a clip lie together."""
+    renderer = _renderer(mesh)
+    with ShardWriter(out / unit.name, unit=unit.digest) as shard:
+        for person in unit.people:
+            frames = [(*frame_latent(config.seed, person, frame), frame) for frame in range(config.frames)]
+            for clip, z, frame in sorted(frames, key=lambda item: item[0]):
+                portrait: Portrait = renderer.render(factors_from_latent(z), config.size)
+                name = person_name(config.seed, person)
+                shard.add(synthetic_sample(portrait.image, portrait.landmarks, z, person=name, clip=clip, frame=frame))
+
+
+@lru_cache(maxsize=1)
+def _renderer(mesh: Path) -> Renderer:
+    """One for each process: it holds the mesh."""
+    return Renderer(load_mesh(mesh))
+
+
+def _compile(mesh: Path) -> None:
+    """Once for all processes, which find the machine code on disk; also tells early of a mesh that cannot be read."""
+    _renderer(mesh).render(Factors(), 16)
