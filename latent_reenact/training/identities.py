@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -90,7 +89,6 @@ def invert_portions(
     *,
     rank: int = 0,
     world_size: int = 1,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Path:
     """Invert what is missing of this process's portions; return the cache's folder, named by the encoder's hash.
 
@@ -107,7 +105,7 @@ def invert_portions(
         atomic_write_json(folder / "about.json", {"encoder": digest, "picture_size": config.picture_size})
     mine = [portion for portion in portions[rank::world_size] if not _is_made(folder, portion)]
     for portion in tqdm(mine, desc="inverting identities", unit="shard", disable=None if rank == 0 else True):
-        _write_part(folder, portion, restyle, config, autocast)
+        _write_part(folder, portion, restyle, config)
     return folder
 
 
@@ -126,21 +124,15 @@ def _is_made(folder: Path, portion: Portion) -> bool:
 
 
 @torch.no_grad()
-def _write_part(
-    folder: Path,
-    portion: Portion,
-    restyle: ReStyleEncoder,
-    config: InversionCacheConfig,
-    autocast: Callable[[], AbstractContextManager],
-) -> None:
+def _write_part(folder: Path, portion: Portion, restyle: ReStyleEncoder, config: InversionCacheConfig) -> None:
+    """In float32, as identities are inverted when the trained model is used."""
     device = restyle.latent_avg.device
     keys: list[str] = []
     latents: list[Tensor] = []
     pictures: list[Tensor] = []
     for names, pixels in _batches(portion.samples(), config.batch):
-        with autocast():
-            w_plus = restyle.invert(from_pixels(pixels.to(device)), config.steps).float()  # [B, L, D]
-            images = restyle.generator.synthesis(w_plus).float()
+        w_plus = restyle.invert(from_pixels(pixels.to(device)), config.steps)  # [B, L, D]
+        images = restyle.generator.synthesis(w_plus)
         if not w_plus.isfinite().all():
             raise CorruptFileError(f"shard {portion.name}: inversion gave no finite latent among {', '.join(names)}")
         keys += names

@@ -155,6 +155,8 @@ class ReenactmentStage(Stage):
     def start(self, setup: Setup) -> None:
         super().start(setup)
         self._frozen.to(setup.device)
+        if setup.world_size > 1 and setup.device.type == "cuda":  # few samples a process: the batch's own statistics
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.module.encoder)
         for slot in vars(self.slots).values():
             if isinstance(slot, nn.Module):
                 slot.to(setup.device).eval().requires_grad_(False)
