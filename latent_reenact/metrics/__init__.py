@@ -7,6 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
+    "GaussianFit": "frechet",
+    "frechet_distance": "frechet",
+    "laplacian_energy": "sharpness",
     "RATIO_NAMES": "faces",
     "aspect_ratios": "faces",
     "cosine_similarity": "faces",
@@ -32,7 +35,9 @@ if TYPE_CHECKING:  # what __getattr__ serves, for readers and type checkers
         pose_mae,
         prmse,
     )
+    from latent_reenact.metrics.frechet import GaussianFit, frechet_distance
     from latent_reenact.metrics.pictures import psnr, ssim
+    from latent_reenact.metrics.sharpness import laplacian_energy
 
 
 def __getattr__(name: str) -> Any:
