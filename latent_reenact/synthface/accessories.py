@@ -23,10 +23,7 @@ _LENSES = {  # half width, half height, exponent of the super-ellipse, radius of
 def build_torso(collar: str, feminine: bool) -> list[Part]:
     """A loft from the neck to the shoulders, and a rolled rim of the collar."""
     turn, q = np.linspace(0, 2 * np.pi, 72)[:, None], np.linspace(0, 1, 26)
-    levels = [0, 0.12, 0.3, 0.5, 0.7, 1]
-    half_width = np.interp(q, levels, [6.6, 7.6, 11.5, 16.5, 19.5, 20.5]) * (0.92 if feminine else 1.06)
-    half_depth = np.interp(q, levels, [6.2, 6.9, 7.8, 8.4, 9.0, 9.5])
-    height = _COLLAR_TOP[collar] + np.interp(q, levels, [0, -0.9, -2.2, -4.2, -8, -18])
+    half_width, half_depth, height = _loft(q, collar, feminine)
     if collar == "turtle_neck":
         half_width[0] *= 0.93
     c, s = np.cos(turn), np.sin(turn)
@@ -35,6 +32,24 @@ def build_torso(collar: str, feminine: bool) -> list[Part]:
     dip = np.clip(s, 0, 1) * (1 - q) ** 2 * _COLLAR_DIP[collar] * np.abs(s) ** (4 if collar == "v_neck" else 1)
     points = np.stack([x, height - dip, z], -1)
     return [_cloth(points, hem=0.0), _cloth(_rim(points[:, 0], collar), hem=1.0)]
+
+
+def torso_front(points: np.ndarray, collar: str, feminine: bool) -> np.ndarray:
+    """z [N] of the shirt's front at the x and y of points [N, 3] at rest, collar and neck left out."""
+    q = np.linspace(0, 1, 101)
+    height = _loft(q, collar, feminine)[2]
+    q = np.interp(-points[:, 1], -height, q)
+    half_width, half_depth, _ = _loft(q, collar, feminine)
+    c = np.clip(np.abs(points[:, 0]) / half_width, 0, 1) ** (1 / 0.9)
+    return np.sqrt(1 - c**2) ** 0.9 * half_depth - 2.2 - 0.6 * q
+
+
+def _loft(q: np.ndarray, collar: str, feminine: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half width, half depth and height of the shirt's rings, q from 0 at the neck to 1 at the bottom."""
+    levels = [0, 0.12, 0.3, 0.5, 0.7, 1]
+    half_width = np.interp(q, levels, [6.6, 7.6, 11.5, 16.5, 19.5, 20.5]) * (0.92 if feminine else 1.06)
+    half_depth = np.interp(q, levels, [6.2, 6.9, 7.8, 8.4, 9.0, 9.5])
+    return half_width, half_depth, _COLLAR_TOP[collar] + np.interp(q, levels, [0, -0.9, -2.2, -4.2, -8, -18])
 
 
 def _rim(ring: np.ndarray, collar: str) -> np.ndarray:

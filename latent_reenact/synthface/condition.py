@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from latent_reenact.synthface.accessories import torso_front
 from latent_reenact.synthface.background import draw_background
 from latent_reenact.synthface.factors import (
     BEARD_STYLES,
@@ -13,7 +14,7 @@ from latent_reenact.synthface.factors import (
     PATTERNS,
     Factors,
 )
-from latent_reenact.synthface.framing import frame_face, to_pixels
+from latent_reenact.synthface.framing import CAMERA, Framing, frame_face, to_pixels
 from latent_reenact.synthface.geometry import (
     blendshape_weights,
     expressed_shape,
@@ -21,11 +22,13 @@ from latent_reenact.synthface.geometry import (
     head_rotation,
     neutral_shape,
     skin_to_pose,
+    unturned_body,
     warped,
 )
 from latent_reenact.synthface.mesh import Mesh
-from latent_reenact.synthface.parameters import COLOURS, SLICES, shader_parameters
+from latent_reenact.synthface.parameters import COLOURS, SLICES, STRIPES_PER_CM, shader_parameters
 
+_SHIRT = np.array([[0.1, 0.25, 0.5, 0.75, 0.9], [0.95] * 5])  # places on it: across and down, shares of the picture
 _BACKGROUND_SAMPLES = ([0, 0, 7, 7, 4], [0, 7, 0, 7, 4])  # rows and columns of an 8 x 8 background
 
 
@@ -33,17 +36,20 @@ def conditioning(factors: Factors, mesh: Mesh) -> np.ndarray:
     """float32 [C]: everything that changes the picture, in a form that is easy to learn from.
 
     Identity and expression coefficients, rotation, gaze and light in the head's and the viewer's frames, the shader's
-    parameters (colours with gamma 1/2.2), one-hot styles, samples of the background, and last the 68 projected
-    landmarks in [-1, 1] of the picture. `conditioning_names` tells what is where.
+    parameters (colours with gamma 1/2.2), one-hot styles, samples of the background, where the crop lies and where
+    stripes fall in it, and last the 68 projected landmarks in [-1, 1] of the picture. `conditioning_names` tells what
+    is where.
     """
-    blocks = _blocks(factors)
-    blocks["landmarks"] = projected_landmarks(factors, mesh) * 2 - 1
+    points, framing = _framed_landmarks(factors, mesh)
+    blocks = _blocks(factors, framing)
+    blocks["landmarks"] = points * 2 - 1
     return np.concatenate([np.ravel(block) for block in blocks.values()]).astype(np.float32)
 
 
 def conditioning_names() -> dict[str, slice]:
     """Name of each block of `conditioning` -> its slice, in order."""
-    sizes = {name: np.size(block) for name, block in _blocks(Factors()).items()} | {"landmarks": 136}
+    blocks = _blocks(Factors(), Framing(0.0, 0.0, 1.0))
+    sizes = {name: np.size(block) for name, block in blocks.items()} | {"landmarks": 136}
     start, names = 0, {}
     for name, size in sizes.items():
         names[name] = slice(start, start + size)
@@ -53,6 +59,10 @@ def conditioning_names() -> dict[str, slice]:
 
 def projected_landmarks(factors: Factors, mesh: Mesh) -> np.ndarray:
     """float32 [68, 2]: the landmarks of the picture in 0 .. 1, the same as `Renderer` reports, without rendering."""
+    return _framed_landmarks(factors, mesh)[0]
+
+
+def _framed_landmarks(factors: Factors, mesh: Mesh) -> tuple[np.ndarray, Framing]:
     identity, motion, basis = factors.identity, factors.motion, mesh.landmark_basis
     shape = np.array(identity.shape, np.float32)
     eye_centres, _ = mesh.eyes.fitted(shape)
@@ -62,10 +72,11 @@ def projected_landmarks(factors: Factors, mesh: Mesh) -> np.ndarray:
         skin_to_pose(warped(basis, vertices, identity, eye_centres), basis.head_weight, motion)
         for vertices in (neutral, expressed)
     )
-    return to_pixels(moving, frame_face(resting), 1)[:, :2]
+    framing = frame_face(resting)
+    return to_pixels(moving, framing, 1)[:, :2], framing
 
 
-def _blocks(factors: Factors) -> dict[str, np.ndarray]:
+def _blocks(factors: Factors, framing: Framing) -> dict[str, np.ndarray]:
     identity, motion, scene = factors.identity, factors.motion, factors.scene
     hair, rotation, parameters = identity.hair, head_rotation(motion), _display_parameters(factors)
     style, light = _one_hot(hair.style, HAIR_STYLES), np.array(scene.light.direction)
@@ -88,7 +99,25 @@ def _blocks(factors: Factors) -> dict[str, np.ndarray]:
         "beard": beard,
         "person": np.array([identity.feminine, identity.eyes.lashes, identity.skin.tone, scene.light.shadow]),
         "background": np.clip(draw_background(scene.background, 8)[_BACKGROUND_SAMPLES], 0, 1.5) ** (1 / 2.2),
+        "framing": np.array([framing.centre_x, framing.centre_y - 1, framing.half - 12]),
+        "stripes": _stripes(factors, framing) * (scene.clothes.pattern == "stripes"),
     }
+
+
+def _stripes(factors: Factors, framing: Framing) -> np.ndarray:
+    """Cosine and sine of the stripes' phase on the shirt at some places of the picture: as a network would hardly find.
+    """
+    centre = np.array([[framing.centre_x], [framing.centre_y]])
+    flat_x, flat_y = centre + (_SHIRT - 0.5) * 2 * framing.half
+    depth = np.full(len(flat_x), 5.0)
+    for _ in range(3):  # from a guess to where the line of sight meets the shirt
+        scale = 1 - depth / CAMERA[2]
+        posed = np.stack([flat_x * scale, CAMERA[1] - flat_y * scale, depth], 1)
+        rest = unturned_body(posed, factors.motion)
+        front = torso_front(rest, factors.scene.clothes.collar, factors.identity.feminine)
+        depth = depth + front - rest[:, 2]
+    phase = STRIPES_PER_CM * rest[:, 1]
+    return np.concatenate([np.cos(phase), np.sin(phase)])
 
 
 def _display_parameters(factors: Factors) -> np.ndarray:

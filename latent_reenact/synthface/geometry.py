@@ -34,9 +34,18 @@ def head_rotation(motion: Motion) -> np.ndarray:
 def skin_to_pose(vertices: np.ndarray, head_weight: np.ndarray, motion: Motion) -> np.ndarray:
     """Turn the head about the neck; the shoulders follow a little. vertices [V, 3], head_weight [V, 1]."""
     head = head_rotation(motion).T.astype(np.float32)
-    base = rotation(0.22 * motion.yaw_deg, 0.12 * motion.pitch_deg, 0.1 * motion.roll_deg).T.astype(np.float32)
+    base = _body_rotation(motion).T.astype(np.float32)
     centred = vertices - NECK_PIVOT
     return (centred @ head) * head_weight + (centred @ base) * (1 - head_weight) + NECK_PIVOT
+
+
+def unturned_body(points: np.ndarray, motion: Motion) -> np.ndarray:
+    """Where points [N, 3] of the posed shoulders were at rest."""
+    return (points - NECK_PIVOT) @ _body_rotation(motion) + NECK_PIVOT
+
+
+def _body_rotation(motion: Motion) -> np.ndarray:
+    return rotation(0.22 * motion.yaw_deg, 0.12 * motion.pitch_deg, 0.1 * motion.roll_deg)
 
 
 # ---------------------------------------------------------------- blendshapes

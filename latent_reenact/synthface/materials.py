@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from latent_reenact.synthface.noise import noise2, noise3, smooth
-from latent_reenact.synthface.parameters import OFFSET
+from latent_reenact.synthface.parameters import OFFSET, STRIPES_PER_CM
 
 # Scratch: albedo, specular strength and exponent, wrap of diffuse light per channel, ambient occlusion,
 # light through thin skin, normal, and two noises that hair's highlights need again
@@ -317,7 +317,7 @@ def cloth(s, p, u, v, hem, vx, vy, vz):
     seed, pattern = int(p[_SEED]), int(p[_PATTERN])
     _set(s, p[_CLOTH], p[_CLOTH + 1], p[_CLOTH + 2])
     if pattern == 1:
-        _blend_to(s, p, _CLOTH_SECOND, smooth(0.46, 0.54, 0.5 + 0.5 * math.sin(vy * 3.2)))
+        _blend_to(s, p, _CLOTH_SECOND, smooth(0.46, 0.54, 0.5 + 0.5 * math.sin(vy * STRIPES_PER_CM)))
     elif pattern == 4 and hem > 0.5:
         _blend_to(s, p, _CLOTH_SECOND, 1.0)
     k = 0.88 + 0.2 * noise2(u * 14, v * 14, seed + 40)

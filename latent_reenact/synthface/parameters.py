@@ -59,6 +59,7 @@ COLOURS = (
 """The parameters that are linear RGB colours."""
 
 NOISE_SEED = 3  # pores, fibres and knit are the same for everybody: the picture stays a function of the factors
+STRIPES_PER_CM = 3.2  # radians of the stripes' sine a centimetre
 _PATTERN_CODES = {"plain": 0, "stripes": 1, "collar": 4}
 _LIGHT_HAIR = ("platinum", "silver", "grey", "blond")
 _FUN_HAIR = ("pink", "teal", "violet")

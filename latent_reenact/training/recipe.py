@@ -1,26 +1,30 @@
 """The whole recipe of the `builtin` model: one config, its stages in order, one model folder.
 
-portraits -> generator (paired, grown; then sharpened) -> estimators -> inversion -> motion, mapper, sliders
+portraits -> generator: paired, grown; then sharpened -> estimators -> inversion -> motion, mapper, sliders
 -> mapping from z -> export
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError
-from latent_reenact.models import FactorGenerator, ReStyleEncoder, StyleGAN2Generator, save_networks
+from latent_reenact.models import FactorGenerator, ReStyleEncoder, StyleGAN2Generator, load_networks, save_networks
 from latent_reenact.synthface import Mesh, load_mesh
+from latent_reenact.training.estimators import EstimatorsConfig, train_estimators
 from latent_reenact.training.features import Features
 from latent_reenact.training.loop import Loop, RunConfig
+from latent_reenact.training.preparation.synthetic import SyntheticConfig, prepare_synthetic
 from latent_reenact.training.shards.portraits import PortraitSet, load_portraits
 from latent_reenact.training.stages.inversion import InversionConfig, InversionStage
 from latent_reenact.training.stages.mapping import MappingConfig, train_mapping
+from latent_reenact.training.stages.mixed import MixedConfig, MixedStage
 from latent_reenact.training.stages.motion import MotionConfig, MotionNetworks, MotionStage
 from latent_reenact.training.stages.paired import PairedConfig, train_generator
 from latent_reenact.training.targets import Teacher
@@ -39,3 +43,159 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.seed == self.test_seed:
             raise ConfigError(f"seed: got {self.seed}, which is reserved for testing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """Everything that makes a model."""
+
+    recipe: Literal["builtin"] = "builtin"
+    name: str
+    folder: str  # runs, checkpoints and the finished model go here
+    data: DataConfig
+    generator: PairedConfig
+    sharpen: MixedConfig | None = None
+    estimators: EstimatorsConfig
+    inversion: InversionConfig
+    motion: MotionConfig
+    mapping: MappingConfig
+    run: RunConfig = field(default_factory=RunConfig)
+    framing: float = 1.12  # the synthetic world is cut a little wider than FFHQ
+    licence: str = "Apache-2.0"
+    description: str = ""
+
+
+class Recipe:
+    """The stages in order; every stage that is done is read back from its last checkpoint.
+
+    init_from: name or folder of a model of this recipe, whose networks are where training begins.
+    """
+
+    def __init__(self, config: RecipeConfig, mesh: Mesh | None = None, *, init_from: str | Path | None = None) -> None:
+        self.config = config
+        self.folder = Path(config.folder)
+        torch.set_num_threads(1)  # processes average gradients; threads inside one are slower
+        self.fabric = config.run.launch()
+        self.mesh = load_mesh(config.data.mesh) if mesh is None else mesh
+        self.start = {} if init_from is None else starting_networks(init_from)
+
+    def run(self) -> Path:
+        self.prepare()
+        generator = self.train_generator()
+        train, test = self.portraits(generator.config.resolution)
+        teacher = Teacher.build(generator, train.conditioning).to(self.fabric.device, self.fabric.autocast)
+        features = self.train_estimators(teacher, train, test)
+        restyle = self.train_inversion(teacher, features, train, test)
+        motion = self.train_motion(teacher, restyle, train, test)
+        config, sizes = self.config.mapping, generator.config
+        final = train_mapping(teacher, self.mesh, config, sizes, self.folder / "mapping", self.fabric)
+        return self.export(final, generator, restyle, motion, features)
+
+    def prepare(self) -> None:
+        """Shards of training and test portraits, rendered by the first process on all cores."""
+        data, size = self.config.data, max(self.config.generator.growth)
+        if self.fabric.is_global_zero:
+            for split, seed, people in (
+                ("train", data.seed, data.portraits),
+                ("test", data.test_seed, data.test_portraits),
+            ):
+                sizes = SyntheticConfig(people=people, frames=1, seed=seed, size=size)
+                prepare_synthetic(self.mesh, self.folder / "shards" / split, sizes)
+        self.fabric.barrier()
+
+    def portraits(self, resolution: int) -> tuple[PortraitSet, PortraitSet]:
+        """(training, held-out) portraits at a resolution."""
+        shards = self.folder / "shards"
+        first, second = (
+            load_portraits(sorted((shards / split).rglob("*.tar")), resolution, self.mesh) for split in ("train", "test")
+        )
+        return first, second
+
+    def train_generator(self) -> FactorGenerator:
+        config = self.config.generator
+        generator = train_generator(config, self.portraits, self.folder / "generator", self.fabric, self.start)
+        if self.config.sharpen is None:
+            return generator
+        torch.manual_seed(3)
+        stage = MixedStage(self.config.sharpen, generator, *self.portraits(generator.config.resolution))
+        sharp = Loop(stage, self.config.sharpen.loop, self.folder / "sharpen", self.fabric).run()
+        return sharp  # type: ignore[return-value]
+
+    def train_estimators(self, teacher: Teacher, train: PortraitSet, test: PortraitSet) -> Features:
+        folder = self.folder / "estimators"
+        networks = train_estimators(self.config.estimators, train, test, teacher, folder, self.fabric)
+        return Features.of(networks).to(self.fabric.device)
+
+    def train_inversion(
+        self, teacher: Teacher, features: Features, train: PortraitSet, test: PortraitSet
+    ) -> ReStyleEncoder:
+        torch.manual_seed(1)
+        stage = InversionStage(self.config.inversion, teacher, features, train, test)
+        if "inversion" in self.start:
+            stage.module.load_state_dict(self.start["inversion"].encoder.state_dict())  # type: ignore[union-attr]
+        average = Loop(stage, self.config.inversion.loop, self.folder / "inversion", self.fabric).run()
+        return stage.restyle(average.eval())
+
+    def train_motion(
+        self, teacher: Teacher, restyle: ReStyleEncoder, train: PortraitSet, test: PortraitSet
+    ) -> MotionNetworks:
+        train = train.first(self.config.motion.portraits)
+        steps = self.config.motion.identity_steps
+        identities = self.invert_all(restyle, train, steps), self.invert_all(restyle, test, steps)
+        torch.manual_seed(2)
+        stage = MotionStage(self.config.motion, teacher, train, test, identities)
+        for name, start in (("encoder", "motion_encoder"), ("mapper", "mapper"), ("control", "control")):
+            if start in self.start:
+                stage.module.get_submodule(name).load_state_dict(self.start[start].state_dict())
+        networks = Loop(stage, self.config.motion.loop, self.folder / "motion", self.fabric).run()
+        return networks.eval()  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def invert_all(self, restyle: ReStyleEncoder, portraits: PortraitSet, steps: int) -> Tensor:
+        """Inverted latents [N, L, D], made once, beforehand, as the paper does; the processes share the work."""
+        rank, size = self.fabric.global_rank, self.fabric.world_size
+        config = restyle.generator.config
+        latents = torch.zeros(len(portraits), config.n_styles, config.w_dim, device=self.fabric.device)
+        for index in torch.arange(len(portraits)).tensor_split(size)[rank].split(64):
+            with self.fabric.autocast():
+                latents[index] = restyle.invert(portraits.pictures(index).to(self.fabric.device), steps).float()
+        if size > 1:
+            latents = self.fabric.all_reduce(latents, reduce_op="sum")  # type: ignore[assignment]
+        return latents.cpu()
+
+    def export(
+        self,
+        final: StyleGAN2Generator,
+        generator: FactorGenerator,
+        restyle: ReStyleEncoder,
+        motion: MotionNetworks,
+        features: Features,
+    ) -> Path:
+        """Write the model folder (first process only)."""
+        path, config = self.folder / self.config.name, self.config
+        if self.fabric.is_global_zero:
+            networks: Mapping[str, nn.Module] = {
+                "generator": final,
+                "inversion": restyle,
+                "motion_encoder": motion.encoder,
+                "mapper": motion.mapper,
+                "control": motion.control,
+                "factors": generator.factors,
+                **features.networks(),
+            }
+            about = {"name": config.name, "system": "latent", "framing": config.framing, "licence": config.licence}
+            save_networks(path, networks, {**about, "description": config.description})
+        self.fabric.barrier()
+        return path
+
+
+def starting_networks(model: str | Path) -> dict[str, Any]:
+    """The networks of a model of this recipe.
+
+    Raises:
+        ConfigError: a model without the mapping from factors, which the later stages need.
+    """
+    networks = load_networks(model)
+    if "factors" not in networks:
+        raise ConfigError(f"--init-from: model {model} has no network `factors`, so its generator cannot be trained on")
+    return {name: network.requires_grad_(True) for name, network in networks.items()}

@@ -6,9 +6,10 @@ readable in w.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -102,17 +103,26 @@ def paired_measures(average: FactorGenerator, test: PortraitSet, setup: Setup) -
 
 
 def train_generator(
-    config: PairedConfig, load: Callable[[int], tuple[PortraitSet, PortraitSet]], folder: Path, fabric: Fabric
+    config: PairedConfig,
+    load: Callable[[int], tuple[PortraitSet, PortraitSet]],
+    folder: Path,
+    fabric: Fabric,
+    start: Mapping[str, nn.Module] = MappingProxyType({}),
 ) -> FactorGenerator:
     """Grow the generator through `config.growth`; each resolution resumes where it stopped.
 
-    load: resolution -> training and held-out portraits.
+    load: resolution -> training and held-out portraits. start: networks `factors` and `generator` to go on from, at the
+    last resolution alone.
     """
     state: dict[str, Tensor] = {}
     generator = None
-    for resolution, growth in config.growth.items():
+    growths = list(config.growth.items())
+    for resolution, growth in growths[-1:] if start else growths:
         train, test = load(resolution)
         generator = grown(replace(config.generator, resolution=resolution), config.factor_layers, train, state)
+        if start:
+            generator.factors.load_state_dict(start["factors"].state_dict())
+            generator.synthesis.load_state_dict(start["generator"].get_submodule("synthesis").state_dict())
         stage = PairedStage(generator, train, test, growth.optimizer, config.eye_mouth_weight)
         state = Loop(stage, growth.loop, folder / f"{resolution}", fabric).run().state_dict()
     if generator is None:
