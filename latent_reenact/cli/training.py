@@ -22,9 +22,16 @@ def train(
     resume: Annotated[
         Literal["auto", "never"], typer.Option("--resume", help="auto goes on where the last run stopped.")
     ] = "auto",
+    init_from: Annotated[
+        str | None,
+        typer.Option("--init-from", metavar="MODEL", help="Name or folder of a model to go on from, such as builtin."),
+    ] = None,
 ) -> Answer:
-    """Train the networks of a model as CONFIG says."""
+    """Train the networks of a model as CONFIG says.
+
+    A stopped run goes on where it was. Several processes: torchrun --nproc-per-node N -m latent_reenact train CONFIG.
+    """
     from latent_reenact import training
 
-    folder = training.train(config, overrides or [], resume)
+    folder = training.train(config, overrides or [], resume, init_from)
     return Answer(f"the model is in {folder}", {"model": str(folder)})

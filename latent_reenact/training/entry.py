@@ -17,7 +17,7 @@ RECIPES = {
     "generator": ("generator", "GeneratorTrainingConfig", "train_gan"),
     "inversion": ("restyle", "ReStyleTrainingConfig", "train_restyle"),
     "estimators": ("estimators", "EstimatorsRecipeConfig", "run_estimators"),
-    "reenactment": ("reenactment", "ReenactmentTrainingConfig", "train_reenactment"),
+    "reenactment": ("reenactment", "ReenactmentRecipeConfig", "train_reenactment"),
 }
 
 
@@ -46,7 +46,12 @@ def train(
     config = load_yaml(getattr(recipe, config_name), config_path, overrides)
     if resume == "never" and Path(config.folder).exists():
         raise UsageError(f"{config.folder} already holds a run; give another folder, or resume it with --resume auto")
-    return getattr(recipe, run_name)(config, init_from=init_from)
+    run = getattr(recipe, run_name)
+    if init_from is None:
+        return run(config)
+    if config.recipe != "builtin":
+        raise UsageError(f"--init-from: the recipe {config.recipe!r} takes its networks from the config's `model`")
+    return run(config, init_from=init_from)
 
 
 def recipe_of(path: str | Path) -> str:

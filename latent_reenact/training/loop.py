@@ -17,12 +17,14 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
@@ -30,6 +32,8 @@ from latent_reenact.training.checkpoints import Checkpoints, State, read_state, 
 from latent_reenact.training.logbook import Logbook
 from latent_reenact.training.optim import schedule, update_average
 from latent_reenact.training.stage import Measures, Phase, Setup, Stage
+
+_PATIENCE = timedelta(hours=12)  # of processes that wait for one that prepares data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,8 @@ class RunConfig:
             devices = int(os.environ["LOCAL_WORLD_SIZE"])
         elif devices == "auto" and on_cpu:
             devices = 1
-        strategy = "ddp" if devices not in (1, "auto") or self.nodes > 1 else "auto"
+        several = devices not in (1, "auto") or self.nodes > 1
+        strategy = DDPStrategy(timeout=_PATIENCE) if several else "auto"
         fabric = Fabric(
             accelerator=self.accelerator,
             devices=devices,

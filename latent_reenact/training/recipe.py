@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import FactorGenerator, ReStyleEncoder, StyleGAN2Generator, load_networks, save_networks
-from latent_reenact.synthface import Mesh, load_mesh
+from latent_reenact.synthface import load_mesh
 from latent_reenact.training.estimators import EstimatorsConfig, train_estimators
 from latent_reenact.training.features import Features
 from latent_reenact.training.loop import Loop, RunConfig
 from latent_reenact.training.preparation.synthetic import SyntheticConfig, prepare_synthetic
+from latent_reenact.training.shards.format import find_shards
 from latent_reenact.training.shards.portraits import PortraitSet, load_portraits
 from latent_reenact.training.stages.inversion import InversionConfig, InversionStage
 from latent_reenact.training.stages.mapping import MappingConfig, train_mapping
@@ -65,18 +66,23 @@ class RecipeConfig:
     description: str = ""
 
 
+def run_recipe(config: RecipeConfig, *, init_from: str | Path | None = None) -> Path:
+    """Run or continue the recipe; the finished model folder."""
+    return Recipe(config, init_from=init_from).run()
+
+
 class Recipe:
     """The stages in order; every stage that is done is read back from its last checkpoint.
 
     init_from: name or folder of a model of this recipe, whose networks are where training begins.
     """
 
-    def __init__(self, config: RecipeConfig, mesh: Mesh | None = None, *, init_from: str | Path | None = None) -> None:
+    def __init__(self, config: RecipeConfig, *, init_from: str | Path | None = None) -> None:
         self.config = config
         self.folder = Path(config.folder)
         torch.set_num_threads(1)  # processes average gradients; threads inside one are slower
         self.fabric = config.run.launch()
-        self.mesh = load_mesh(config.data.mesh) if mesh is None else mesh
+        self.mesh = load_mesh(config.data.mesh)
         self.start = {} if init_from is None else starting_networks(init_from)
 
     def run(self) -> Path:
@@ -92,24 +98,22 @@ class Recipe:
         return self.export(final, generator, restyle, motion, features)
 
     def prepare(self) -> None:
-        """Shards of training and test portraits, rendered by the first process on all cores."""
+        """Shards of training and held-out portraits, rendered by the first process on all cores."""
         data, size = self.config.data, max(self.config.generator.growth)
         if self.fabric.is_global_zero:
-            for split, seed, people in (
-                ("train", data.seed, data.portraits),
-                ("test", data.test_seed, data.test_portraits),
+            for name, seed, people in (
+                ("portraits", data.seed, data.portraits),
+                ("held-out", data.test_seed, data.test_portraits),
             ):
-                sizes = SyntheticConfig(people=people, frames=1, seed=seed, size=size)
-                prepare_synthetic(self.mesh, self.folder / "shards" / split, sizes)
+                sizes = SyntheticConfig(seed=seed, people=people, size=size)
+                prepare_synthetic(data.mesh, self.folder / name, sizes)
         self.fabric.barrier()
 
     def portraits(self, resolution: int) -> tuple[PortraitSet, PortraitSet]:
         """(training, held-out) portraits at a resolution."""
-        shards = self.folder / "shards"
-        first, second = (
-            load_portraits(sorted((shards / split).rglob("*.tar")), resolution, self.mesh) for split in ("train", "test")
-        )
-        return first, second
+        sets = (find_shards(self.folder / name) for name in ("portraits", "held-out"))
+        train, held_out = (load_portraits(shards, resolution, self.mesh) for shards in sets)
+        return train, held_out
 
     def train_generator(self) -> FactorGenerator:
         config = self.config.generator
