@@ -23,6 +23,7 @@ BARS = {
     "detail": Bar(at_least=0.7, at_most=1.3),
 }
 FRECHET_BAR = Bar(at_most=3)
+FRECHET_ENOUGH = 5_000  # samples: with fewer, the fits' own error hides the difference, and every ratio comes near 1
 
 _WORDS = {
     "psnr_db": "PSNR to the render, dB",
@@ -134,7 +135,8 @@ def measure_frechet(artist: Artist, judges: Judges, count: int, progress: Progre
         f"{between:.4g} between two sets of renders, {count} pictures each, constant noise"
     )
     text = "Fréchet distance of samples from renders / of two sets of renders, judges' features"
-    return Row(key="looks.frechet_ratio", text=text, value=ratio, bar=FRECHET_BAR, ceiling=1.0, note=note)
+    bar = FRECHET_BAR if count >= FRECHET_ENOUGH else None
+    return Row(key="looks.frechet_ratio", text=text, value=ratio, bar=bar, ceiling=1.0, note=note)
 
 
 def _factor_rows(
