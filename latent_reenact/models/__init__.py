@@ -4,7 +4,9 @@ from latent_reenact.models.action_units import UNIT_NAMES, ActionUnitConfig, Act
 from latent_reenact.models.build import load_network, load_networks, save_networks
 from latent_reenact.models.discriminator import Discriminator, DiscriminatorConfig
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
+from latent_reenact.models.face_reader import FaceReader, FaceReaderConfig, FaceReading
 from latent_reenact.models.factors import FactorGenerator, FactorMapping, FactorMappingConfig
+from latent_reenact.models.feature_distance import FeatureDistance
 from latent_reenact.models.head_pose import HopeNet, HopeNetConfig
 from latent_reenact.models.identity import IdentityEmbedder, IdentityEmbedderConfig
 from latent_reenact.models.identity_onnx import OnnxIdentityEmbedder
@@ -33,9 +35,13 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "EncoderConfig",
+    "FaceReader",
+    "FaceReaderConfig",
+    "FaceReading",
     "FactorGenerator",
     "FactorMapping",
     "FactorMappingConfig",
+    "FeatureDistance",
     "GeneratorConfig",
     "HopeNet",
     "HopeNetConfig",

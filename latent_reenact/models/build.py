@@ -13,6 +13,7 @@ from latent_reenact.config import from_dict, to_dict
 from latent_reenact.errors import ConfigError, CorruptFileError, WeightsNotFoundError
 from latent_reenact.models.action_units import ActionUnitDetector
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
+from latent_reenact.models.face_reader import FaceReader
 from latent_reenact.models.factors import FactorMapping
 from latent_reenact.models.head_pose import HopeNet
 from latent_reenact.models.identity import IdentityEmbedder
@@ -34,6 +35,7 @@ _SIMPLE: dict[str, Any] = {
         MotionControl,
         FactorMapping,
         IdentityEmbedder,
+        FaceReader,
         HopeNet,
         ActionUnitDetector,
         LPIPS,
