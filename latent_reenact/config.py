@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import yaml
 from latent_reenact.errors import ConfigError
 
 T = TypeVar("T")
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
@@ -85,13 +87,18 @@ def _override(values: dict[str, Any], word: str) -> None:
         raise ConfigError(f"got {word!r}, expected key=value")
     *parents, leaf = key.split(".")
     for name in parents:
-        values = values.setdefault(name, {})
+        values = values.setdefault(_known_key(values, name), {})
         if not isinstance(values, dict):
             raise ConfigError(f"{key}: {name} is a value, not a group of settings")
     try:
-        values[leaf] = yaml.safe_load(text)
+        values[_known_key(values, leaf)] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"{key}: cannot read the value {text!r}") from None
+
+
+def _known_key(values: Mapping[Any, Any], name: str) -> Any:
+    """The key that `name` means: a number where the file has that number."""
+    return int(name) if name not in values and name.isdecimal() and int(name) in values else name
 
 
 def _unknown_key(path: str, key: str, known: list[str]) -> str:
@@ -153,6 +160,8 @@ def _convert_key(kind: Any, key: Any, path: str) -> Any:
 def _convert_scalar(kind: Any, value: Any, path: str) -> Any:
     if kind is Any:
         return value
+    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        value = float(value)  # YAML 1.1 takes 1e-4, without a point, for text
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         if value != value or value in (float("inf"), float("-inf")):
             raise ConfigError(f"{path}: got {value!r}, expected a finite number")

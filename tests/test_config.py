@@ -40,7 +40,7 @@ def paths(value: Any, prefix: tuple = ()) -> list[tuple]:
 def test_smoke_shipped_config() -> None:
     recipe = load_yaml(RecipeConfig, str(BUILTIN))
     assert recipe.generator.generator.resolution == 128
-    assert recipe.generator.growth[64].images > 0
+    assert recipe.generator.growth[64].loop.images > 0
 
 
 @pytest.mark.parametrize("config", [GeneratorConfig(), EncoderConfig(), MotionMapperConfig()])
@@ -92,7 +92,7 @@ def test_exception_names_the_key_and_what_was_expected(change, message) -> None:
         from_dict(GeneratorConfig, change)
 
 
-@pytest.mark.parametrize("word", ["motion.loop.images=0", "motion.loop.muon_lr=-1.0", "motion.loop.flat=1.0"])
+@pytest.mark.parametrize("word", ["motion.loop.images=0", "motion.optimizer.lr=-1.0", "motion.loop.flat=1.5"])
 def test_exception_training_out_of_range(word) -> None:
     with pytest.raises(ConfigError, match="expected"):
         load_yaml(RecipeConfig, str(BUILTIN), [word])
@@ -132,3 +132,14 @@ def test_exception_bad_override(tmp_path, word) -> None:
 def test_exception_missing_file(tmp_path) -> None:
     with pytest.raises(ConfigError, match="give the path of a YAML file"):
         load_yaml(RecipeConfig, tmp_path / "nothing.yaml")
+
+
+def test_feature_overrides_reach_under_numbers() -> None:
+    changed = load_yaml(RecipeConfig, str(BUILTIN), ["generator.growth.64.loop.images=5"])
+    assert changed.generator.growth[64].loop.images == 5
+    assert changed.generator.growth[64].loop.flat == RECIPE["generator"]["growth"][64]["loop"]["flat"]
+    assert list(changed.generator.growth) == list(RECIPE["generator"]["growth"])
+
+
+def test_feature_numbers_with_an_exponent_and_no_point() -> None:
+    assert load_yaml(RecipeConfig, str(BUILTIN), ["inversion.optimizer.lr=1e-4"]).inversion.optimizer.lr == 1e-4

@@ -78,6 +78,15 @@ def test_exception_many_bad_steps_in_a_row_name_the_samples(tmp_path) -> None:
         run(Regression(bad=range(10, 99)), tmp_path, replace(RARE, skip_limit=4))
 
 
+def test_feature_tensorboard_holds_what_the_log_holds(tmp_path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(Regression(), tmp_path)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    errors = [(event.step, event.value) for event in board.Scalars("error")]
+    assert errors == [(line["seen"], pytest.approx(line["error"], abs=1e-4)) for line in log_of(tmp_path)]
+
+
 def test_feature_signal_handlers_are_put_back(tmp_path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     run(Regression(), tmp_path)

@@ -55,8 +55,8 @@ def recipe(folder: Path, mesh: Path) -> dict:
             "discriminator": {"resolution": 16, "channels": {16: 4, 8: 8, 4: 8}, "patch": True, "group": 1},
         },
         "estimators": {
-            "face_reader": {"loop": LOOP, "stage": {"network": {"input_size": 32, "body": BODY, "bottleneck": 8}}},
-            "identity": {"loop": LOOP, "stage": {"network": {"input_size": 16, "body": BODY, "embedding": 8}}},
+            "face_reader": {"loop": LOOP, "network": {"input_size": 32, "body": BODY, "bottleneck": 8}},
+            "identity": {"loop": LOOP, "network": {"input_size": 16, "body": BODY, "embedding": 8}},
         },
         "inversion": {
             "steps": 2,

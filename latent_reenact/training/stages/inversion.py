@@ -36,6 +36,7 @@ class InversionConfig:
     identity_weight: float = 0.5  # of 1 - cos between identity embeddings: ArcFace's place
     perceptual_weight: float = 0.5  # of the distance between our own networks' features: LPIPS' place
     picture_share: float = 0.5  # of each batch that is drawn: drawing costs most of a step
+    degraded_share: float = 0.3  # of each batch that is seen in other colours, blurred and noisy, as photos may be
     eye_mouth_weight: float = 3.0
 
 
@@ -67,7 +68,10 @@ class InversionStage(Stage):
     def loss(self, random: torch.Generator, batch: int, phase: str) -> tuple[Tensor, Scalars]:
         index = torch.randint(len(self.train), (batch,), generator=random)
         truth = self.train.pictures(index)
-        seen = augment.degrade(augment.jitter_colours(truth, 0.25, random), 1.0, random)
+        seen = truth.clone()
+        degraded = round(self.config.degraded_share * batch)
+        if degraded:
+            seen[-degraded:] = augment.degrade(augment.jitter_colours(truth[-degraded:], 0.25, random), 1.0, random)
         truth, images = truth.to(self.setup.device), self._pooled(seen.to(self.setup.device))
         steps = int(torch.multinomial(torch.tensor(self.config.starts), 1, generator=random))
         w_plus, estimate = self._roll_out(images, steps)
