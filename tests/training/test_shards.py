@@ -25,8 +25,8 @@ from latent_reenact.training.shards.format import (
 from latent_reenact.training.shards.reading import decode, read_raw
 
 
-def sample(person: str = "ann", clip: str = "0", frame: int = 0, *, size: int = 16, suffix: str = "png", z=None) -> Sample:
-    picture = np.random.default_rng([frame, *person.encode()]).integers(0, 256, (size, size, 3), np.uint8)
+def sample(person: str = "ann", clip: str = "0", frame: int = 0, *, suffix: str = "png", z=None) -> Sample:
+    picture = np.random.default_rng([frame, *person.encode()]).integers(0, 256, (16, 16, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, {"png": "PNG", "jpg": "JPEG"}[suffix])
     return Sample(
@@ -143,6 +143,7 @@ def test_feature_pictures_are_averaged_and_landmarks_follow(tmp_path: Path) -> N
     blocks = full.picture.reshape(8, 2, 8, 2, 3).mean((1, 3))
     assert np.abs(half.picture - blocks).max() <= 0.51
     assert np.allclose((half.landmarks + 0.5) * 2, full.landmarks + 0.5, atol=1e-5)
+    assert decode(raw, 10).picture.mean() == pytest.approx(full.picture.mean(), abs=1.5)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,10 @@ def test_feature_pictures_are_averaged_and_landmarks_follow(tmp_path: Path) -> N
         ({"png": None}, "no picture"),
         ({"json": None}, "no json"),
         ({"json": b'{"person": "ann"}'}, "no landmarks"),
-        ({"json": b'{"person": "ann", "landmarks": [[1, 2]], "yaw_deg": 0, "pitch_deg": 0, "roll_deg": 0}'}, r"\[1, 2\]"),
+        (
+            {"json": b'{"person": "ann", "landmarks": [[1, 2]], "yaw_deg": 0, "pitch_deg": 0, "roll_deg": 0}'},
+            r"\[1, 2\]",
+        ),
         ({"npy": b"junk"}, "cannot be decoded"),
     ],
 )
@@ -171,7 +175,7 @@ def test_exception_picture_of_another_shape(tmp_path: Path) -> None:
     (raw,) = everything(tmp_path / "0.tar")
     with pytest.raises(CorruptFileError, match="16 x 12, not a square"):
         decode(raw | {"png": buffer.getvalue()})
-    with pytest.raises(CorruptFileError, match="16 px; expected 32 or more"):
+    with pytest.raises(CorruptFileError, match="16 px, 32 are asked for"):
         decode(raw, 32)
 
 

@@ -105,7 +105,7 @@ def test_feature_workers_in_turn_give_the_same_at_any_start(shards: list[Path]) 
 def test_feature_getting_to_the_start_decodes_nothing(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     original = reading._picture
-    monkeypatch.setattr(reading, "_picture", lambda raw: decoded.append(raw["__key__"]) or original(raw))
+    monkeypatch.setattr(reading, "_picture", lambda raw, r: decoded.append(raw["__key__"]) or original(raw, r))
     keys = next(stream(shards, seed=5, batch=3, start=1000)).keys
     assert tuple(decoded) == keys
 
@@ -202,7 +202,9 @@ def test_feature_order_needs_no_shards() -> None:
         walked = [u for w in itertools.islice(order.windows(0), 6) for u in w.units[w.first :]]
         skipped = next(order.windows(333))
         assert skipped.units[skipped.first] == walked[333]
-        epoch = [unit for window in itertools.takewhile(lambda w: w.epoch == 0, order.windows(0)) for unit in window.units]
+        epoch = [
+            unit for window in itertools.takewhile(lambda w: w.epoch == 0, order.windows(0)) for unit in window.units
+        ]
         seen |= set(epoch)
     assert seen == set(range(1500))
     assert len(set(shard[next(Order(starts, 7, 0, 4).windows(0)).units])) > 1

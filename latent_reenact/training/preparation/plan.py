@@ -19,9 +19,9 @@ from typing import Any, Generic, TypeVar
 
 from latent_reenact.config import to_dict
 from latent_reenact.errors import ConfigError, OutputError, UsageError
-from latent_reenact.media import atomic_write_json
+from latent_reenact.media import atomic_write_json, clean_leftovers
 from latent_reenact.training.preparation.cluster import Executor, executor
-from latent_reenact.training.shards.format import SPLITS, clip_of, load_index_file, person_of
+from latent_reenact.training.shards.format import SPLITS, clip_of, load_index_file, person_of, shard_files
 
 MANIFEST = "manifest.json"
 _FAILURES_KEPT = 1000
@@ -187,7 +187,8 @@ def _check_folder(plan: Plan[P]) -> None:
         )
     known = {plan.out / unit.name for unit in plan.units}
     for split in SPLITS:
-        strangers = sorted(set((plan.out / split).glob("*.tar")) - known)
+        clean_leftovers(plan.out / split)
+        strangers = sorted(set(shard_files(plan.out / split)) - known)
         if strangers:
             raise UsageError(f"{strangers[0]} is not part of this plan; give another folder, or remove that file")
 

@@ -181,12 +181,17 @@ def read_index(shard: Path) -> ShardIndex:
 
 def find_shards(folder: str | Path, split: str = "train") -> list[Path]:
     """The shards of one split of a prepared folder, in order. Raises ConfigError where there are none."""
-    found = sorted((Path(folder) / split).glob("*.tar"))
+    found = shard_files(Path(folder) / split)
     if not found:
         raise ConfigError(
             f"no shards in {Path(folder) / split}; expected *.tar files as `latent-reenact prepare` writes"
         )
     return found
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The shards in a folder, in order; not those that are being written."""
+    return sorted(folder.glob("[!.]*.tar"))
 
 
 def _scan(shard: Path) -> ShardIndex:

@@ -56,6 +56,8 @@ def read_raw(
         raise CorruptFileError(f"{shard} is damaged or cut off ({error.args[0]}); prepare it again") from error
 
     handler = on_error or refuse
+    if start == end:  # an empty shard; tarfile takes nothing for damage
+        return
     try:
         with open(shard, "rb") as file:
             file.seek(start)
@@ -76,7 +78,7 @@ def decode(raw: RawSample, resolution: int | None = None) -> Face:
     """
     key = raw["__key__"]
     try:
-        picture = _picture(raw)
+        picture, side = _picture(raw, resolution)
         truth = json.loads(raw["json"])
         landmarks = np.asarray(truth["landmarks"], np.float32)
         pose = np.asarray([truth[name] for name in _POSE], np.float32)
@@ -90,30 +92,27 @@ def decode(raw: RawSample, resolution: int | None = None) -> Face:
         raise CorruptFileError(f"sample {key} has landmarks {list(landmarks.shape)}; expected 68 finite points [68, 2]")
     if z is not None and not (z.ndim == 1 and z.dtype.kind == "f" and np.isfinite(z).all()):
         raise CorruptFileError(f"sample {key} has a latent {list(z.shape)} of {z.dtype}; expected finite numbers [D]")
-    small, landmarks = _resized(key, picture, landmarks, resolution)
-    return Face(key, person, small, landmarks, pose, z)
+    scale = np.float32(len(picture) / side)
+    return Face(key, person, picture, (landmarks + 0.5) * scale - 0.5 if scale != 1 else landmarks, pose, z)
 
 
-def _picture(raw: RawSample) -> np.ndarray:
+def _picture(raw: RawSample, resolution: int | None) -> tuple[np.ndarray, int]:
+    """The picture, averaged over the covered area, and its side before that.
+
+    By Pillow: OpenCV's threads do not survive the fork of a loader's worker.
+    """
     content = next((raw[suffix] for suffix in PICTURES if suffix in raw), None)
     if content is None:
         raise KeyError("picture (.png or .jpg)")
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-        if max(image.size) > _MAX_SIDE or image.width != image.height:
-            raise ValueError(f"the picture is {image.width} x {image.height}, not a square of at most {_MAX_SIDE}")
-        return np.asarray(image.convert("RGB"))
-
-
-def _resized(
-    key: str, picture: np.ndarray, landmarks: np.ndarray, resolution: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of the covered area; a smaller picture than asked for is refused, not blown up."""
-    import cv2
-
-    side = len(picture)
-    if resolution is None or resolution == side:
-        return picture, landmarks
-    if resolution > side:
-        raise CorruptFileError(f"sample {key} has {side} px; expected {resolution} or more: prepare a larger --size")
-    small = cv2.resize(picture, (resolution, resolution), interpolation=cv2.INTER_AREA)
-    return small, ((landmarks + 0.5) * (resolution / side) - 0.5).astype(np.float32)
+        side = image.width
+        if side > _MAX_SIDE or side != image.height:
+            raise ValueError(f"the picture is {side} x {image.height}, not a square of at most {_MAX_SIDE}")
+        if resolution is not None and resolution > side:
+            raise ValueError(f"the picture has {side} px, {resolution} are asked for: prepare a larger --size")
+        rgb = image.convert("RGB")
+        if resolution is None:
+            return np.array(rgb), side
+        if side % resolution == 0:  # rounds once, where `resize` does for each axis
+            return np.array(rgb.reduce(side // resolution)), side
+        return np.array(rgb.resize((resolution, resolution), Image.Resampling.BOX)), side

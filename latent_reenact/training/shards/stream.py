@@ -93,10 +93,7 @@ class Stream(Iterator[T], Generic[T]):
     def __init__(self, reader: _Reader[T]) -> None:
         self.skipped = Counter(truncated_shards=len(reader.catalog.problems), unreadable_samples=0)
         self.problems: deque[str] = deque(reader.catalog.problems, _PROBLEMS_KEPT)
-        loader = DataLoader(
-            reader, batch_size=None, num_workers=reader.workers, collate_fn=_as_it_is, worker_init_fn=_one_thread
-        )
-        self._loader = iter(loader)
+        self._loader = iter(DataLoader(reader, batch_size=None, num_workers=reader.workers, collate_fn=_as_it_is))
 
     def __next__(self) -> T:
         batch, problems = next(self._loader)
@@ -292,9 +289,3 @@ class _ClipReader(_Reader[Clips]):
 
 def _as_it_is(batch: T) -> T:
     return batch
-
-
-def _one_thread(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
