@@ -1,7 +1,7 @@
 """From the factors of a synthetic portrait to its w: the mapping that the paired generator is trained with.
 
-`synthface.conditioning` lists all that changes a portrait's picture. In the place of StyleGAN2's z it makes the generator
-a renderer whose every factor is known, and so the exact w of any person with any motion.
+`synthface.conditioning` lists all that changes a portrait's picture. In the place of StyleGAN2's z it makes the
+generator a renderer whose every factor is known, and so the exact w of any person with any motion.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FactorMapping(nn.Module):
 
 
 class FactorGenerator(nn.Module):
-    """`FactorMapping` and StyleGAN2's synthesis: factors -> picture. Trained by the paired stages; not shipped whole."""
+    """`FactorMapping` and StyleGAN2's synthesis: factors -> picture. What the paired stages train."""
 
     def __init__(self, factors: FactorMapping, synthesis: SynthesisNetwork) -> None:
         super().__init__()

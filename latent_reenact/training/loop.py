@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -297,7 +297,8 @@ class Loop:
         """Whether any process has it, so that all act together."""
         if self.fabric.world_size == 1:
             return wish
-        return bool(self.fabric.all_reduce(torch.tensor(float(wish), device=self.fabric.device), reduce_op="sum") > 0)
+        wishes: Any = self.fabric.all_reduce(torch.tensor(float(wish), device=self.fabric.device), reduce_op="sum")
+        return bool(wishes > 0)
 
     @torch.no_grad()
     def _report(self, sums: Mapping[str, list[Tensor]], images_per_s: float) -> None:

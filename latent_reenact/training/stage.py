@@ -37,7 +37,7 @@ class Phase:
 class Setup:
     """Where a stage runs: given to `Stage.start` before the first step and after a resume."""
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world_size: int = 1
     step: int = 0  # steps that are already done

@@ -43,7 +43,7 @@ class Teacher:
             return self.generator.factors(conditioning.to(self.average.device))
 
     def draw(self, w_plus: Tensor) -> Tensor:
-        """w_plus [B, L, D] -> picture [B, 3, R, R] float32, convolutions in mixed precision; gradients flow to w_plus."""
+        """w_plus [B, L, D] -> picture [B, 3, R, R] float32, drawn in mixed precision; gradients flow to w_plus."""
         with self.autocast():
             return self.generator.synthesis(w_plus, noise_mode="const").float()
 

@@ -24,8 +24,8 @@ from latent_reenact.models.motion import (
 from latent_reenact.synthface import conditioning_names
 from latent_reenact.training import augment
 from latent_reenact.training.controls import CONTROL_SCALES, control_values, fit_scales
-from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.loop import LoopConfig
+from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.preparation.synthetic import MOTION_SIZE
 from latent_reenact.training.shards.portraits import PortraitSet
@@ -80,6 +80,8 @@ class MotionNetworks(nn.Module):
 
 class MotionStage(Stage):
     """`identities` [N, L, D] are the training portraits' inverted latents, made once beforehand."""
+
+    module: MotionNetworks
 
     def __init__(
         self,

@@ -21,8 +21,9 @@ from latent_reenact.models.layers import channels_last
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.stylegan2 import GeneratorConfig, SynthesisNetwork
 from latent_reenact.synthface import eye_mouth_mask
-from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.loop import Loop, LoopConfig
+from latent_reenact.training.checkpoints import Checkpoints
+from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
@@ -33,7 +34,7 @@ class GrowthConfig:
     """One resolution of the growth."""
 
     loop: LoopConfig
-    optimizer: OptimizerConfig = OptimizerConfig(kind="muon", lr=8e-3)
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(kind="muon", lr=8e-3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,6 @@ class PairedConfig:
     growth: dict[int, GrowthConfig]  # resolution -> how it is trained, in order
     eye_mouth_weight: float = 3.0  # added to the loss weight round eyes and mouth
     factor_layers: int = 4
-    training_limit: int | None = field(default=None)  # portraits
 
 
 def eye_mouth_weight(landmarks: Tensor, resolution: int, extra: float) -> Tensor:
@@ -109,7 +109,7 @@ def train_generator(
     fabric: Fabric,
     start: Mapping[str, nn.Module] = MappingProxyType({}),
 ) -> FactorGenerator:
-    """Grow the generator through `config.growth`; each resolution resumes where it stopped.
+    """Grow the generator through `config.growth`, going on at the last resolution that was begun.
 
     load: resolution -> training and held-out portraits. start: networks `factors` and `generator` to go on from, at the
     last resolution alone.
@@ -117,7 +117,9 @@ def train_generator(
     state: dict[str, Tensor] = {}
     generator = None
     growths = list(config.growth.items())
-    for resolution, growth in growths[-1:] if start else growths:
+    begun = [i for i, (resolution, _) in enumerate(growths) if Checkpoints(folder / f"{resolution}").paths()]
+    first = len(growths) - 1 if start else max(begun, default=0)
+    for resolution, growth in growths[first:]:
         train, test = load(resolution)
         generator = grown(replace(config.generator, resolution=resolution), config.factor_layers, train, state)
         if start:
