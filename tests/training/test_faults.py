@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from regression_stage import CONFIG, Regression
 
 from latent_reenact.errors import CorruptFileError
 from latent_reenact.training.checkpoints import Checkpoints, read_state, write_state
 from latent_reenact.training.loop import Loop
+from regression_stage import CONFIG, Regression
 
 PROGRAM = Path(__file__).with_name("regression_stage.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NCCL_SOCKET_IFNAME": "lo", "GLOO_SOCKET_IFNAME": "lo"}
@@ -145,3 +145,33 @@ def test_feature_state_round_trip(tmp_path) -> None:
     read, about = read_state(tmp_path / "s.safetensors")
     assert about == {"step": 3, "best": None}
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.slow
+def test_feature_train_command_stopped_exits_3_and_goes_on(tmp_path) -> None:
+    """The whole command on the toy recipe: SIGTERM in some stage, then the same command to the end."""
+    pytest.importorskip("numba")
+    import numpy as np
+    import yaml
+    from test_stages import recipe
+
+    from latent_reenact.synthface.tiny import tiny_arrays
+
+    np.savez(tmp_path / "mesh.npz", **tiny_arrays())
+    values = recipe(tmp_path / "run", tmp_path / "mesh.npz")
+    values["generator"]["growth"][32]["loop"] = {"images": 4000, "batch": 8, "report_images": 800}
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-m", "latent_reenact", "train", str(tmp_path / "toy.yaml")]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "generator" / "32" / "log.jsonl"
+    deadline = time.monotonic() + 240
+    while not (log.exists() and log.read_text()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3, errors
+    assert "run the same command again to go on" in errors
+    assert "Traceback" not in errors
+    again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "the model is in" in again.stdout
