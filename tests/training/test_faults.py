@@ -153,9 +153,9 @@ def test_feature_train_command_stopped_exits_3_and_goes_on(tmp_path) -> None:
     pytest.importorskip("numba")
     import numpy as np
     import yaml
-    from test_stages import recipe
 
     from latent_reenact.synthface.tiny import tiny_arrays
+    from test_stages import recipe
 
     np.savez(tmp_path / "mesh.npz", **tiny_arrays())
     values = recipe(tmp_path / "run", tmp_path / "mesh.npz")

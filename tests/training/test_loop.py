@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from regression_stage import CONFIG, Regression
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
@@ -17,6 +16,7 @@ from latent_reenact.training.loop import Loop, LoopConfig, RunConfig
 from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.optim import Muon, OptimizerConfig, Ranger, orthogonalize, schedule, update_average
 from latent_reenact.training.stage import Measures, Phase, Stage
+from regression_stage import CONFIG, Regression
 
 RARE = replace(CONFIG, save_seconds=1e9)
 

@@ -36,7 +36,8 @@ class FaceReaderStageConfig:
     colours: float = 0.5
     shade: float = 0.5
     degrade: float = 1.0
-    landmark_weight: float = 1.0  # beside the motion's; both errors are in standard deviations
+    pose_weight: float = 0.5  # of pose and gaze, beside the expression's; all errors are in standard deviations
+    landmark_weight: float = 2.0
     evaluated: int = 512  # held-out portraits, at most
 
 
@@ -63,10 +64,11 @@ class FaceReaderStage(Stage):
         true_motion = self.train.motion[index].to(images.device)
         true_points = (self.train.landmarks[index] / self.train.resolution).to(images.device)
         motion_error = (reading.motion - true_motion) / self.module.motion_std
-        motion = F.smooth_l1_loss(motion_error, torch.zeros_like(motion_error), beta=0.5)
+        pose = F.smooth_l1_loss(motion_error[:, :5], torch.zeros_like(motion_error[:, :5]), beta=0.5)
+        expression = motion_error[:, 5:].square().mean()
         landmarks = (reading.landmarks - true_points).abs().mean() / self.module.landmark_std.mean()
-        loss = motion + self.config.landmark_weight * landmarks
-        return loss, {"motion": motion.detach(), "landmarks": landmarks.detach()}
+        loss = expression + self.config.pose_weight * pose + self.config.landmark_weight * landmarks
+        return loss, {"pose": pose.detach(), "expression": expression.detach(), "landmarks": landmarks.detach()}
 
     @torch.no_grad()
     def evaluate(self, average: Any) -> Measures:

@@ -13,8 +13,8 @@ from latent_reenact.models.layers import channels_last
 from latent_reenact.models.restyle import face_pool
 from latent_reenact.training import augment
 from latent_reenact.training.features import Features
-from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.loop import LoopConfig
+from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
