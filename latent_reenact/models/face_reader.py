@@ -96,7 +96,7 @@ class FaceReader(nn.Module):
             nn.Linear(widths[-1] * size * size, config.bottleneck),
         )
         self.motion = nn.Sequential(
-            nn.Linear(config.bottleneck + LANDMARKS * (2 + config.heat_width), config.bottleneck),
+            nn.Linear(config.bottleneck + 2 * LANDMARKS, config.bottleneck),
             nn.PReLU(config.bottleneck),
             nn.Linear(config.bottleneck, config.motion_size),
         )
@@ -136,27 +136,25 @@ class FaceReader(nn.Module):
     def forward(self, images: Tensor) -> FaceReading:
         """images [B, 3, H, W] in [-1, 1], aligned as FFHQ -> reading in float32."""
         maps = self.features(images)
-        landmarks, looks = self._landmarks(maps[1:])  # [B, K, 2], [B, K, C]
-        points = (landmarks - self.landmark_mean) / self.landmark_std
-        read = torch.cat([self.pooled(maps[-1]).float(), points.flatten(1), looks.flatten(1)], dim=1)
-        standard = self.motion(read).float()
+        landmarks = self._landmarks(maps[1:])  # [B, K, 2]
+        points = ((landmarks - self.landmark_mean) / self.landmark_std).flatten(1)
+        bottleneck = self.pooled(maps[-1])
+        standard = self.motion(torch.cat([bottleneck, points.to(bottleneck.dtype)], dim=1)).float()
         motion = standard * self.motion_std + self.motion_mean  # [B, 58]
         pose, gaze, expression = motion.split([_POSE, _GAZE, self.config.expressions], dim=1)
         return FaceReading(pose, landmarks, expression, gaze)
 
-    def _landmarks(self, stages: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The stages' maps -> landmarks [B, K, 2] in 0 .. 1, and the summed maps' features there [B, K, C]."""
+    def _landmarks(self, stages: list[Tensor]) -> Tensor:
+        """The stages' maps -> [B, K, 2] in 0 .. 1."""
         pyramid = [lateral(x) for lateral, x in zip(self.laterals, stages[self.config.heat_stage :], strict=True)]
         x = pyramid.pop()
         while pyramid:
             finer = pyramid.pop()
             x = finer + F.interpolate(x, size=finer.shape[2:], mode="bilinear")
-        x = self.heat[:2](x)
-        heat = self.heat[2:](x).float()  # [B, K, h, w]
+        heat = self.heat(x).float()  # [B, K, h, w]
         cells = (torch.arange(heat.shape[-1], device=heat.device) + 0.5) / heat.shape[-1]
         share = (heat + self._prior(cells)).flatten(2).softmax(2).unflatten(2, heat.shape[2:])
-        landmarks = torch.stack([share.sum(2) @ cells, share.sum(3) @ cells], dim=2)
-        return landmarks, share.flatten(2) @ x.float().flatten(2).mT
+        return torch.stack([share.sum(2) @ cells, share.sum(3) @ cells], dim=2)
 
     def _prior(self, cells: Tensor) -> Tensor:
         """Log of a Gaussian round each mean landmark, twice as wide as the landmark wanders: [K, h, w]."""

@@ -154,6 +154,21 @@ def test_feature_evaluation_leaves_the_mode_as_it_was() -> None:
         assert stage.averaged.training
 
 
+def test_feature_rare_expressions_are_worth_reading() -> None:
+    """Where one portrait in ten frowns and nothing tells which, the best constant is their mean and not zero."""
+    stage = reader_stage()
+    stage.train.motion[:, 20] = torch.where(torch.arange(24) % 12 == 0, 1.0, 0.0)
+    stage.module.motion_std[20] = 1.0
+    index, points = torch.arange(24), stage.train.landmarks / stage.train.resolution
+
+    def loss(constant: float) -> float:
+        m = torch.full((24, 58), constant)
+        reading = FaceReading(m[:, :3], points, m[:, 5:], m[:, 3:5])
+        return float(stage._losses(reading, index)["expression"] * 53 - 52 * constant**2)
+
+    assert loss(1 / 12) < loss(0.0)
+
+
 def test_feature_reading_errors_of_the_truth_are_none() -> None:
     portraits = world()
     points = portraits.landmarks / portraits.resolution
