@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -263,9 +262,9 @@ def test_exception_config() -> None:
 def test_feature_stopped_command_goes_on(mesh: Path, tmp_path: Path, number: int, code: int) -> None:
     """Whatever stops the command, the shards that are there are whole, and the next run ends with the same ones."""
     out = tmp_path / "out"
-    words = ["prepare", "--synthetic", "96", "--frames", "128", "--size", "16", "--mesh", mesh, "--jobs", "2", "-o"]
+    words = ["prepare", "--synthetic", "16", "--frames", "128", "--size", "16", "--mesh", mesh, "--jobs", "2", "-o"]
     command = [sys.executable, "-m", "latent_reenact", *map(str, words)]
-    process = subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(out.rglob("[!.]*.tar")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -274,10 +273,10 @@ def test_feature_stopped_command_goes_on(mesh: Path, tmp_path: Path, number: int
     assert process.returncode == code
     assert "run it again" in message or number == signal.SIGKILL
     left = {shard.name: shard.read_bytes() for shard in find_shards(out)}
-    assert 0 < len(left) < 24
+    assert 0 < len(left) < 4
     done = subprocess.run([*command, str(out)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     finished = {shard.name: shard.read_bytes() for shard in find_shards(out)}
     assert left.items() <= finished.items()
-    assert len(finished) == 24
-    assert len({clip_of(key) for shard in find_shards(out) for key in read_index(shard).keys}) == 192
+    assert len(finished) == 4
+    assert len({clip_of(key) for shard in find_shards(out) for key in read_index(shard).keys}) == 32
