@@ -102,6 +102,17 @@ def test_feature_workers_in_turn_give_the_same_at_any_start(shards: list[Path]) 
     assert len({key for keys in unbroken for key in keys}) > 50
 
 
+def test_feature_workers_can_start_after_opencv_has_threads(shards: list[Path]) -> None:
+    """They are forked, and a fork has none of the threads that OpenCV would wait for."""
+    cv2 = pytest.importorskip("cv2")
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2048, 2048, 3), np.uint8), (0, 0), 5)
+    batch = next(stream(shards, seed=5, batch=3, workers=1, resolution=8))
+    cv2.setNumThreads(before)
+    assert batch.keys == next(stream(shards, seed=5, batch=3, resolution=8)).keys
+
+
 def test_feature_getting_to_the_start_decodes_nothing(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     original = reading._picture
