@@ -105,7 +105,7 @@ def _blocks(factors: Factors, framing: Framing) -> dict[str, np.ndarray]:
 
 
 def _stripes(factors: Factors, framing: Framing) -> np.ndarray:
-    """Cosine and sine of the stripes' phase on the shirt at some places of the picture: as a network would hardly find."""
+    """Cosine and sine of the stripes' phase at some places of the shirt: as a network would hardly find."""
     centre = np.array([[framing.centre_x], [framing.centre_y]])
     flat_x, flat_y = centre + (_SHIRT - 0.5) * 2 * framing.half
     depth = np.full(len(flat_x), 5.0)

@@ -13,7 +13,7 @@ import torch
 
 from latent_reenact.models import save_networks
 from latent_reenact.training.loop import Loop, RunConfig
-from latent_reenact.training.restyle import PicturesConfig, ShardPictures, held_out_pictures
+from latent_reenact.training.pictures import PicturesConfig, ShardPictures, held_out_pictures
 from latent_reenact.training.shards.format import find_shards
 from latent_reenact.training.stages.adversarial import AdversarialConfig, AdversarialStage
 

@@ -5,7 +5,6 @@ config -> `ReStyleStage` -> `Loop` -> folder with `generator` and `inversion`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,29 +24,10 @@ from latent_reenact.models import (
 from latent_reenact.training.features import Features
 from latent_reenact.training.loop import Loop, LoopConfig, RunConfig
 from latent_reenact.training.losses.inversion import InversionLoss, InversionWeights
-from latent_reenact.training.shards.catalog import Catalog
+from latent_reenact.training.pictures import PicturesConfig, ShardPictures, held_out_pictures
 from latent_reenact.training.shards.format import find_shards
-from latent_reenact.training.shards.stream import PictureStream, stream
-from latent_reenact.training.stage import Setup
 from latent_reenact.training.stages.restyle import ReStyleConfig, ReStyleStage
 from latent_reenact.weights import ModelFolder, resolve
-
-
-@dataclass(frozen=True, kw_only=True)
-class PicturesConfig:
-    """Which pictures.
-
-    folder: as `latent-reenact prepare` writes it, with `train/*.tar` and `val/*.tar`, disjoint by person.
-    """
-
-    folder: str
-    seed: int = 1  # of the order
-    workers: int = 4  # processes that decode
-    held_out: int = 256  # pictures of `val` that the encoder is judged by and the best weights chosen by
-
-    def __post_init__(self) -> None:
-        if self.workers < 0 or self.held_out < 1:
-            raise ConfigError(f"workers {self.workers}, held_out {self.held_out}: expected at least 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,47 +55,6 @@ class ReStyleTrainingConfig:
     start_from_identity: bool = True  # the body begins as that of the identity network, as pSp's does for faces
     average_samples: int = 100_000  # codes whose mean is the start; 0: the generator's own running mean
     description: str = ""
-
-
-class ShardPictures:
-    """Pictures of shards, split over the ranks; opened where the run stands.
-
-    Args:
-        resolution: side that the pictures are averaged to: what the encoder sees, since no more is looked at.
-    """
-
-    def __init__(self, shards: Sequence[Path], config: PicturesConfig, resolution: int) -> None:
-        self.shards, self.config, self.resolution = shards, config, resolution
-        self._stream: PictureStream | None = None
-
-    def start(self, setup: Setup) -> None:
-        """Open the stream behind the batches that are done: one a micro-step."""
-        batches = stream(
-            self.shards,
-            seed=self.config.seed,
-            batch=setup.batch,
-            start=setup.step * setup.accumulate,
-            rank=setup.rank,
-            world_size=setup.world_size,
-            workers=self.config.workers,
-            resolution=self.resolution,
-        )
-        self._stream = PictureStream(batches)
-
-    def pictures(self, random: torch.Generator, batch: int) -> Tensor:
-        """[B, 3, R, R] in [-1, 1]."""
-        return self._opened().pictures(random, batch)
-
-    def names(self) -> Sequence[str]:
-        return self._opened().keys
-
-    def counters(self) -> Mapping[str, int]:
-        return self._opened().batches.skipped
-
-    def _opened(self) -> PictureStream:
-        if self._stream is None:
-            raise RuntimeError("the stage has to be started before it draws pictures")
-        return self._stream
 
 
 def train_restyle(config: ReStyleTrainingConfig) -> Path:
@@ -189,13 +128,6 @@ def average_code(generator: StyleGAN2Generator, samples: int) -> Tensor:
         z = torch.randn(min(4096, samples - start), generator.config.z_dim, generator=random)
         total += generator.mapping(z).double().sum(0)
     return (total / samples).float()
-
-
-def held_out_pictures(config: PicturesConfig, resolution: int) -> Tensor:
-    """Random pictures of `val`, the same in every run, [N, 3, R, R] in [-1, 1]."""
-    shards = find_shards(config.folder, "val")
-    count = min(config.held_out, len(Catalog.of(shards).keys))
-    return next(stream(shards, seed=config.seed, batch=count, resolution=resolution)).pictures()
 
 
 def export(stage: ReStyleStage, average: nn.Module, config: ReStyleTrainingConfig, path: Path) -> None:

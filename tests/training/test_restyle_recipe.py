@@ -24,13 +24,12 @@ from latent_reenact.models import (
     save_networks,
 )
 from latent_reenact.training.checkpoints import Checkpoints
+from latent_reenact.training.pictures import ShardPictures, held_out_pictures
 from latent_reenact.training.restyle import (
     ReStyleTrainingConfig,
-    ShardPictures,
     average_code,
     begin_with_body,
     build_stage,
-    held_out_pictures,
     train_restyle,
 )
 from latent_reenact.training.shards.format import Sample, write_shard

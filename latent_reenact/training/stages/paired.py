@@ -21,8 +21,8 @@ from latent_reenact.models.layers import channels_last
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.stylegan2 import GeneratorConfig, SynthesisNetwork
 from latent_reenact.synthface import eye_mouth_mask
-from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.checkpoints import Checkpoints
+from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.shards.portraits import PortraitSet
@@ -150,6 +150,7 @@ def grown(config: GeneratorConfig, layers: int, train: PortraitSet, state: dict[
 
 
 def sheet(rows: Sequence[Tensor], scale: int = 2) -> np.ndarray:
-    """Rows of pictures [N, 3, R, R] in [-1, 1] as one picture."""
-    strips = [np.concatenate(list(to_pixels(row)), axis=1) for row in rows]
+    """Rows of pictures [N, 3, R, R] in [-1, 1] as one picture, as wide as the shortest of them."""
+    width = min(map(len, rows))
+    strips = [np.concatenate(list(to_pixels(row[:width])), axis=1) for row in rows]
     return np.concatenate(strips, axis=0).repeat(scale, 0).repeat(scale, 1)
