@@ -39,7 +39,11 @@ PAPERS = {"docs", "LICENSE", "CITATION.cff", "constraints.txt"}
 BUILT = {"build", "dist", "out", "runs", "__pycache__", "latent_reenact.egg-info"}
 
 HEAVY = ["torch", "numpy", "scipy", "PIL", "cv2", "av", "dlib", "numba", "safetensors", "typer", "yaml"]
-OPTIONAL = {"triton", "onnxruntime", "ray"}  # looked for where they are used, and named in the error where they are missing
+OPTIONAL = {
+    "triton",
+    "onnxruntime",
+    "ray",
+}  # looked for where they are used, and named in the error where they are missing
 DISTRIBUTIONS = {
     **{"PIL": "pillow", "cv2": "opencv-python-headless", "dlib": "dlib-bin", "yaml": "pyyaml"},
     "lightning_fabric": "lightning-fabric",

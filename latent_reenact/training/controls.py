@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from latent_reenact.synthface.factors import EXPRESSION_NAMES
-from latent_reenact.training.preparation.synthetic import POSE_NAMES
+from latent_reenact.training.shards.motion import POSE_NAMES
 
 # slider -> the blendshapes whose mean it is
 EXPRESSION_SLIDERS = {

@@ -26,9 +26,6 @@ from latent_reenact.training.preparation.cluster import Executor
 from latent_reenact.training.preparation.plan import Plan, Progress, Unit, carry_out, make_units
 from latent_reenact.training.shards.format import Sample, ShardWriter
 
-# Importable from here for those who read shards' motion.
-from latent_reenact.training.shards.motion import MOTION_SIZE, POSE_NAMES, motion_vector  # noqa: F401
-
 _SHARD_SAMPLES = 512
 _FRAMES_PER_CLIP = 2  # before the scene changes: enough for a driving and an identity frame
 _PNG_BYTES_PER_PIXEL = 1.35  # of renders at 128 px; a little less at more

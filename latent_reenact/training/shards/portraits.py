@@ -278,24 +278,3 @@ def _locked(path: Path) -> Iterator[None]:
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-class Standardizer:
-    """Keeps the inputs that vary and brings them to zero mean, unit variance, within ±4."""
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        self.mean, self.std, self.keep = mean, std, std > 1e-4
-
-    @classmethod
-    def fit(cls, values: Tensor) -> Standardizer:
-        """values [N, K]."""
-        return cls(values.mean(0), values.std(0))
-
-    @property
-    def size(self) -> int:
-        """Inputs kept."""
-        return int(self.keep.sum())
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """[N, K] -> [N, size]."""
-        return ((values - self.mean) / self.std.clamp(min=1e-4)).clamp(-4, 4)[:, self.keep]

@@ -27,7 +27,7 @@ from latent_reenact.training.controls import CONTROL_SCALES, control_values, fit
 from latent_reenact.training.loop import LoopConfig
 from latent_reenact.training.losses.pictures import psnr, pyramid_loss
 from latent_reenact.training.optim import OptimizerConfig
-from latent_reenact.training.preparation.synthetic import MOTION_SIZE
+from latent_reenact.training.shards.motion import MOTION_SIZE
 from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
 from latent_reenact.training.stages.paired import eye_mouth_weight, sheet
