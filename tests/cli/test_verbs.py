@@ -109,16 +109,16 @@ def test_feature_doctor_on_this_machine(name: str) -> None:
 def test_smoke_train(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def train(config: Path, overrides: list[str], resume: str) -> Path:
-        asked.append((config, overrides, resume))
+    def train(config: Path, overrides: list[str], resume: str, init_from: str | None) -> Path:
+        asked.append((config, overrides, resume, init_from))
         if resume == "never":
             raise InterruptedRunError("stopped; run again to go on")
         return tmp_path / "model"
 
     monkeypatch.setattr(training, "train", train, raising=False)
-    done = cli("train", "recipe.yaml", "folder=x", "motion.batch=4")
+    done = cli("train", "recipe.yaml", "folder=x", "motion.batch=4", "--init-from", "builtin")
     assert (done.code, done.out) == (0, f"the model is in {tmp_path / 'model'}\n")
-    assert asked == [(Path("recipe.yaml"), ["folder=x", "motion.batch=4"], "auto")]
+    assert asked == [(Path("recipe.yaml"), ["folder=x", "motion.batch=4"], "auto", "builtin")]
     assert cli("train", "recipe.yaml", "--resume", "never").code == 3
 
 
