@@ -37,7 +37,7 @@ class FaceReaderStageConfig:
     colours: float = 0.5
     shade: float = 0.5
     degrade: float = 1.0
-    pose_weight: float = 0.2  # of pose and gaze, beside the expression's; all errors are in standard deviations
+    pose_weight: float = 0.5  # of pose and gaze, beside the expression's; all errors are in standard deviations
     landmark_weight: float = 1.0
     evaluated: int = 512  # held-out portraits, at most
 
