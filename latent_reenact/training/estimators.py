@@ -18,7 +18,8 @@ from torch import nn
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import save_networks
 from latent_reenact.synthface import load_mesh
-from latent_reenact.training.loop import Loop, RunConfig
+from latent_reenact.training.loop import Loop
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.preparation.synthetic import SyntheticConfig, prepare_synthetic
 from latent_reenact.training.shards.format import find_shards
 from latent_reenact.training.shards.portraits import PortraitSet, load_portraits

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 
 from latent_reenact.models import save_networks
-from latent_reenact.training.loop import Loop, RunConfig
+from latent_reenact.training.loop import Loop
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.pictures import PicturesConfig, ShardPictures, held_out_pictures
 from latent_reenact.training.shards.format import find_shards
 from latent_reenact.training.stages.adversarial import AdversarialConfig, AdversarialStage

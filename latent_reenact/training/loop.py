@@ -10,30 +10,27 @@ through a wrapper's hooks: adversarial phases train parts in turn and differenti
 from __future__ import annotations
 
 import copy
-import os
 import signal
 import sys
 import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
-from latent_reenact.training.checkpoints import Checkpoints, State, read_state, write_state
+from latent_reenact.training.checkpoints import Checkpoints, read_state, write_state
 from latent_reenact.training.logbook import Logbook
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.optim import schedule, update_average
+from latent_reenact.training.snapshot import restore, snapshot
 from latent_reenact.training.stage import Measures, Phase, Setup, Stage
-
-_PATIENCE = timedelta(hours=12)  # of processes that wait for one that prepares data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,43 +57,6 @@ class LoopConfig:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected more than 0")
         if not (0 <= self.flat <= 1 and 0 <= self.ema_decay < 1):
             raise ConfigError(f"flat {self.flat} and ema_decay {self.ema_decay}: expected shares from 0 to 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """The machine: which devices, how many, and in what precision.
-
-    Under `torchrun` the number of processes is what it started.
-    """
-
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int | Literal["auto"] = "auto"  # a node; on the CPU: processes
-    nodes: int = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
-
-    def launch(self) -> Fabric:
-        """Start (or join) the processes. Raises ConfigError where the precision is not to be had."""
-        on_cpu = self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
-        if on_cpu and self.precision == "16-mixed":
-            raise ConfigError(
-                "precision: got '16-mixed' on a CPU, which cannot train in it; give bf16-mixed or 32-true"
-            )
-        devices: int | str = self.devices
-        if "LOCAL_WORLD_SIZE" in os.environ:
-            devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        elif devices == "auto" and on_cpu:
-            devices = 1
-        several = devices not in (1, "auto") or self.nodes > 1
-        strategy = DDPStrategy(timeout=_PATIENCE) if several else "auto"
-        fabric = Fabric(
-            accelerator=self.accelerator,
-            devices=devices,
-            num_nodes=self.nodes,
-            strategy=strategy,
-            precision=self.precision,
-        )
-        fabric.launch()
-        return fabric
 
 
 class Loop:
@@ -318,44 +278,13 @@ class Loop:
 
     def _save(self) -> None:
         """Every process holds the same state; the first one writes it."""
-        if not self.fabric.is_global_zero:
-            return
-        tensors: State = {}
-        for part, module in (("module", self.stage.module), ("average", self.average)):
-            tensors |= {f"{part}/{name}": tensor for name, tensor in module.state_dict().items()}
-        for prefix, optimizers in self.optimizers.items():
-            for i, optimizer in enumerate(optimizers):
-                for parameter, values in optimizer.state_dict()["state"].items():
-                    tensors |= {f"optimizer/{prefix}/{i}/{parameter}/{name}": v for name, v in values.items()}
-        about = {
-            "step": self.step,
-            "seen": self.seen,
-            "skipped": self.skipped,
-            "skipped_in_a_row": self.skipped_in_a_row,
-            "best": self.best if self.best > -float("inf") else None,
-            "loss_scale": None if self.scaler is None else self.scaler.get_scale(),
-        }
-        self.checkpoints.save(self.step, {name: torch.as_tensor(v) for name, v in tensors.items()}, about)
+        if self.fabric.is_global_zero:
+            self.checkpoints.save(self.step, *snapshot(self))
 
     def _resume(self) -> None:
         found = self.checkpoints.newest()
-        if found is None:
-            return
-        tensors, about = found
-        load_part(self.stage.module, tensors, "module")
-        load_part(self.average, tensors, "average")
-        for prefix, optimizers in self.optimizers.items():
-            for i, optimizer in enumerate(optimizers):
-                state: dict[int, dict[str, Tensor]] = {}
-                for name, tensor in part_of(tensors, f"optimizer/{prefix}/{i}").items():
-                    parameter, value = name.split("/")
-                    state.setdefault(int(parameter), {})[value] = tensor
-                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        self.step, self.seen = about["step"], about["seen"]
-        self.skipped, self.skipped_in_a_row = about["skipped"], about["skipped_in_a_row"]
-        self.best = -float("inf") if about["best"] is None else about["best"]
-        if self.scaler is not None and about["loss_scale"] is not None:
-            self.scaler.update(about["loss_scale"])
+        if found is not None:
+            restore(self, *found)
 
     def _request_stop(self, *_: object) -> None:
         self.stop_requested = True
@@ -363,19 +292,3 @@ class Loop:
     def _say(self, text: str) -> None:
         if self.fabric.is_global_zero:
             print(text, file=sys.stderr)
-
-
-def part_of(tensors: State, part: str) -> State:
-    """The tensors whose names begin with `part/`, without it."""
-    return {name[len(part) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{part}/")}
-
-
-def load_part(module: nn.Module, tensors: State, part: str) -> None:
-    """Load `part/...` of a checkpoint. Raises ConfigError where the sizes are others than the config's."""
-    try:
-        module.load_state_dict(part_of(tensors, part))
-    except RuntimeError as error:
-        raise ConfigError(
-            f"the checkpoint's {part} does not fit the config: {str(error).splitlines()[-1].strip()}; "
-            "give the run another folder, or the config that it was begun with"
-        ) from None

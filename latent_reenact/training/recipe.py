@@ -19,7 +19,8 @@ from latent_reenact.models import FactorGenerator, ReStyleEncoder, StyleGAN2Gene
 from latent_reenact.synthface import load_mesh
 from latent_reenact.training.estimators import EstimatorsConfig, train_estimators
 from latent_reenact.training.features import Features
-from latent_reenact.training.loop import Loop, RunConfig
+from latent_reenact.training.loop import Loop
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.preparation.synthetic import SyntheticConfig, prepare_synthetic
 from latent_reenact.training.shards.format import find_shards
 from latent_reenact.training.shards.portraits import PortraitSet, load_portraits

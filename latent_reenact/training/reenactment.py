@@ -20,7 +20,8 @@ from latent_reenact.errors import ConfigError, WeightsNotFoundError
 from latent_reenact.models import ReStyleEncoder, StyleGAN2Generator, load_networks, save_networks
 from latent_reenact.training.clips import ClipSet, ClipSource, ClipStream, load_clips, shard_pictures
 from latent_reenact.training.identities import IdentityCache, InversionCacheConfig, invert_portions, shard_portion
-from latent_reenact.training.loop import Loop, LoopConfig, RunConfig
+from latent_reenact.training.loop import Loop, LoopConfig
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.method_slots import EstimatorsConfig, load_slots
 from latent_reenact.training.shards.format import find_shards
 from latent_reenact.training.stages.reenactment import MethodNetworks, ReenactmentConfig, ReenactmentStage

@@ -22,8 +22,9 @@ from latent_reenact.models import (
     save_networks,
 )
 from latent_reenact.training.features import Features
-from latent_reenact.training.loop import Loop, LoopConfig, RunConfig
+from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.losses.inversion import InversionLoss, InversionWeights
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.pictures import PicturesConfig, ShardPictures, held_out_pictures
 from latent_reenact.training.shards.format import find_shards
 from latent_reenact.training.stages.restyle import ReStyleConfig, ReStyleStage

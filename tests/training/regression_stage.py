@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from latent_reenact.training.loop import Loop, LoopConfig, RunConfig
+from latent_reenact.training.loop import Loop, LoopConfig
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.stage import Measures, Stage
 

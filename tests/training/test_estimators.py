@@ -23,8 +23,8 @@ from latent_reenact.models.stylegan2 import SynthesisNetwork
 from latent_reenact.synthface import conditioning_names
 from latent_reenact.training.estimators import EstimatorsConfig, EstimatorsDataConfig, EstimatorsRecipeConfig
 from latent_reenact.training.estimators import train_estimators as train_both
-from latent_reenact.training.loop import RunConfig
 from latent_reenact.training.losses.margin import MarginClassifier, MarginConfig, pair_margin_loss, with_margin
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stage import Setup
 from latent_reenact.training.stages.face_reader import FaceReaderStage, FaceReaderStageConfig, reading_errors

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
-from latent_reenact.training.loop import Loop, LoopConfig, RunConfig
+from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.losses.pictures import psnr, pyramid_loss
+from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.optim import Muon, OptimizerConfig, Ranger, orthogonalize, schedule, update_average
 from latent_reenact.training.stage import Measures, Phase, Stage
 from regression_stage import CONFIG, Regression
@@ -232,7 +233,13 @@ def test_exception_half_precision_on_the_cpu() -> None:
         RunConfig(accelerator="cpu", precision="16-mixed").launch()
 
 
+def test_exception_checkpoint_of_another_optimiser(tmp_path) -> None:
+    run(Regression(kind="adam"), tmp_path)
+    with pytest.raises(ConfigError, match=r"made with the optimisers \{'': \['Adam'\]\}, the config has.*'Muon'"):
+        run(Regression(kind="muon"), tmp_path)
+
+
 def test_exception_checkpoint_of_other_sizes(tmp_path) -> None:
     run(Linear(), tmp_path, LoopConfig(images=4, batch=4))
     with pytest.raises(ConfigError, match="does not fit the config"):
-        run(Regression(), tmp_path)
+        run(Regression(kind="adam"), tmp_path)

@@ -1,0 +1,53 @@
+"""The machine that a run is on: devices, processes, precision."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from latent_reenact.errors import ConfigError
+
+_PATIENCE = timedelta(hours=12)  # of processes that wait for one that prepares data
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The machine: which devices, how many, and in what precision.
+
+    Under `torchrun` the number of processes is what it started.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int | Literal["auto"] = "auto"  # a node; on the CPU: processes
+    nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+
+    def launch(self) -> Fabric:
+        """Start (or join) the processes. Raises ConfigError where the precision is not to be had."""
+        on_cpu = self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
+        if on_cpu and self.precision == "16-mixed":
+            raise ConfigError(
+                "precision: got '16-mixed' on a CPU, which cannot train in it; give bf16-mixed or 32-true"
+            )
+        devices: int | str = self.devices
+        if "LOCAL_WORLD_SIZE" in os.environ:
+            devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        elif devices == "auto" and on_cpu:
+            devices = 1
+        several = devices not in (1, "auto") or self.nodes > 1
+        strategy = DDPStrategy(timeout=_PATIENCE) if several else "auto"
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=devices,
+            num_nodes=self.nodes,
+            strategy=strategy,
+            precision=self.precision,
+        )
+        fabric.launch()
+        return fabric
