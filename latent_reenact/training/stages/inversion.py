@@ -34,7 +34,7 @@ class InversionConfig:
     w_weight: float = 1.0  # of the distance in w
     picture_weight: float = 1.0  # of the pyramid loss
     identity_weight: float = 0.5  # of 1 - cos between identity embeddings: ArcFace's place
-    perceptual_weight: float = 0.5  # of the distance between our own networks' features: LPIPS' place
+    perceptual_weight: float = 0.1  # of the distance between our own networks' features: LPIPS' place
     picture_share: float = 0.5  # of each batch that is drawn: drawing costs most of a step
     degraded_share: float = 0.3  # of each batch that is seen in other colours, blurred and noisy, as photos may be
     eye_mouth_weight: float = 3.0

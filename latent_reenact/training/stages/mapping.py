@@ -29,7 +29,7 @@ class MappingConfig:
     loop: LoopConfig
     optimizer: OptimizerConfig
     layers: int = 4
-    samples: int = 40_000
+    samples: int = 120_000
     seed: int = 77
 
 
@@ -54,18 +54,24 @@ class MappingStage(Stage):
         return ((module(z.to(self.setup.device)) - w.to(self.setup.device)) / self.spread).square().mean()
 
 
-def sample_pairs(teacher: Teacher, mesh: Mesh, config: MappingConfig) -> tuple[Tensor, Tensor]:
-    """(z [N, LATENT_DIM], w [N, D]) of random portraits; nothing is rendered."""
+@torch.no_grad()
+def sample_pairs(teacher: Teacher, mesh: Mesh, config: MappingConfig, fabric: Fabric) -> tuple[Tensor, Tensor]:
+    """(z [N, LATENT_DIM], w [N, D]) of random portraits; nothing is rendered, and the processes share the work."""
     z = np.stack([sample_latent(config.seed, i) for i in range(config.samples)]).astype(np.float32)
-    inputs = np.stack([conditioning(factors_from_latent(row), mesh) for row in z])
-    return torch.from_numpy(z), teacher.w(torch.from_numpy(inputs)).cpu()
+    w = torch.zeros(config.samples, len(teacher.average), device=fabric.device)
+    for rows in np.array_split(np.array_split(np.arange(len(z)), fabric.world_size)[fabric.global_rank], 64):
+        if len(rows):
+            inputs = np.stack([conditioning(factors_from_latent(z[i]), mesh) for i in rows])
+            w[torch.from_numpy(rows)] = teacher.w(torch.from_numpy(inputs))
+    shared: Tensor = fabric.all_reduce(w, reduce_op="sum")  # type: ignore[assignment]
+    return torch.from_numpy(z), shared.cpu()
 
 
 def train_mapping(
     teacher: Teacher, mesh: Mesh, config: MappingConfig, sizes: GeneratorConfig, folder: Path, fabric: Fabric
 ) -> StyleGAN2Generator:
     """The teacher's synthesis with a mapping from z in the place of the factors."""
-    z, w = sample_pairs(teacher, mesh, config)
+    z, w = sample_pairs(teacher, mesh, config, fabric)
     sizes = replace(sizes, z_dim=LATENT_DIM, mapping_layers=config.layers)
     torch.manual_seed(0)
     stage = MappingStage(MappingNetwork(sizes), z, w, config.optimizer)
