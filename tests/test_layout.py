@@ -170,6 +170,12 @@ def test_feature_top_level() -> None:
     assert {"latent_reenact", "custom_ops", "third_party", "tests", "pyproject.toml", "LICENSE"} <= names
 
 
+def test_feature_names_of_test_files_are_unique() -> None:
+    """The folders of tests are no packages: two files of one name cannot be collected together."""
+    names = [path.name for path in (REPO / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
+
+
 def test_feature_import_is_light() -> None:
     code = f"""
 import sys, time
