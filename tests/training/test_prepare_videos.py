@@ -228,7 +228,8 @@ def test_feature_finished_shards_are_kept(folder: Path, tmp_path: Path) -> None:
 def run_in_process(folder: Path, out: Path) -> subprocess.Popen:
     """A preparation with two workers in a process group of its own; prints the workers' ids when it goes."""
     code = f"""
-import multiprocessing, sys
+import multiprocessing, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to it
 sys.path[:0] = {sys.path!r}
 from latent_reenact.training.preparation.cluster import executor
 from actor_detector import SlowDetector
