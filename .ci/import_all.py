@@ -8,6 +8,8 @@ import pkgutil
 import latent_reenact
 from latent_reenact.errors import MissingDependencyError
 
+TRAIN = ("numba", "lightning_fabric", "webdataset", "tensorboard")
+
 
 def main() -> None:
     names = [module.name for module in pkgutil.walk_packages(latent_reenact.__path__, "latent_reenact.")]
@@ -16,7 +18,7 @@ def main() -> None:
         try:
             importlib.import_module(name)
         except (MissingDependencyError, ModuleNotFoundError) as error:
-            if "numba" not in str(error):
+            if not any(extra in str(error) for extra in TRAIN):
                 raise
             waiting.append(name)
     print(f"imported {len(names) - len(waiting)} modules; {len(waiting)} need the extra train")

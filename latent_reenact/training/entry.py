@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from latent_reenact.config import load_yaml
-from latent_reenact.errors import ConfigError, UsageError
+from latent_reenact.errors import ConfigError, MissingDependencyError, UsageError
 
 # recipe -> module, config class, class or function that runs it and returns the model folder
 RECIPES = {
@@ -19,6 +20,7 @@ RECIPES = {
     "estimators": ("estimators", "EstimatorsRecipeConfig", "run_estimators"),
     "reenactment": ("reenactment", "ReenactmentRecipeConfig", "train_reenactment"),
 }
+_NEEDED = ("lightning_fabric", "numba", "tensorboard", "webdataset")
 
 
 def train(
@@ -37,11 +39,16 @@ def train(
         init_from: name or folder of a model whose networks are where training begins.
 
     Raises:
-        ConfigError, WeightsNotFoundError, CorruptFileError, InterruptedRunError, DivergedError.
+        ConfigError, WeightsNotFoundError, CorruptFileError, InterruptedRunError, DivergedError,
+        MissingDependencyError: the extra `train` is not installed.
     """
     if resume not in ("auto", "never"):
         raise UsageError(f"resume: got {resume!r}, expected auto or never")
     module, config_name, run_name = RECIPES[recipe_of(config_path)]
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise MissingDependencyError(
+            f"training needs {', '.join(missing)}; install the extra: pip install 'latent-reenact[train]'"
+        )
     recipe = importlib.import_module(f"latent_reenact.training.{module}")
     config = load_yaml(getattr(recipe, config_name), config_path, overrides)
     if resume == "never" and Path(config.folder).exists():

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from latent_reenact.config import from_dict
-from latent_reenact.errors import ConfigError, UsageError
+from latent_reenact.errors import ConfigError, MissingDependencyError, UsageError
 from latent_reenact.media import read_provenance
 from latent_reenact.training import augment, train
 from latent_reenact.training.controls import CONTROL_SCALES, control_values
@@ -196,3 +196,13 @@ def test_exception_mesh_that_is_not_there(tmp_path) -> None:
     config = from_dict(RecipeConfig, recipe(tmp_path / "run", tmp_path / "none.npz"))
     with pytest.raises(Exception, match="no mesh archive"):
         Recipe(config)
+
+
+def test_exception_training_without_its_extra(tmp_path, monkeypatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "webdataset" else found(name))
+    (tmp_path / "c.yaml").write_text("recipe: builtin\n")
+    with pytest.raises(MissingDependencyError, match=r"training needs webdataset; .*latent-reenact\[train\]"):
+        train(tmp_path / "c.yaml")
