@@ -1,0 +1,113 @@
+"""The operators of a compiled library, called through its C interface (the protocol is that of `dispatch.py`)."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import AbstractContextManager, nullcontext
+from ctypes import c_double, c_int, c_int64, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import BackendError
+
+# dtype -> code in cuda/common.cuh and cpu/common.h
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+
+# x, f, y, dtype, b, c, h, w, out_h, out_w, kh, kw, up_x, up_y, down_x, down_y, left, top, flip, gain, channels_last;
+# then for both operators: the number of the GPU (CPU: of threads), the stream (CPU: nothing)
+UPFIRDN2D = [c_void_p] * 3 + [c_int] * 16 + [c_double, c_int] + [c_int, c_void_p]
+# x, bias, grad, y, dtype, n, step, size, order, act, alpha, gain, clamp
+BIAS_ACT = [c_void_p] * 4 + [c_int] + [c_int64] * 3 + [c_int] * 2 + [c_double] * 3 + [c_int, c_void_p]
+
+
+class Native:
+    """`upfirdn2d` and `bias_act` of one back end, "cpu" or "cuda"."""
+
+    def __init__(self, name: str, upfirdn2d: Path, bias_act: Path) -> None:
+        self.name = name
+        self._upfirdn2d = _function(upfirdn2d, "upfirdn2d", UPFIRDN2D)
+        self._bias_act = _function(bias_act, "bias_act", BIAS_ACT)
+
+    def upfirdn2d(
+        self,
+        x: Tensor,  # [B, C, H, W]
+        f: Tensor,  # [kh, kw]
+        up_x: int,
+        up_y: int,
+        down_x: int,
+        down_y: int,
+        left: int,
+        right: int,
+        top: int,
+        bottom: int,
+        flip_filter: bool,
+        gain: float,
+    ) -> Tensor:
+        """[B, C, H', W']; see `dispatch.py`."""
+        b, c, h, w = x.shape
+        kh, kw = f.shape
+        out_h = (h * up_y + top + bottom - kh) // down_y + 1
+        out_w = (w * up_x + left + right - kw) // down_x + 1
+        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        layout = torch.channels_last if last else torch.contiguous_format
+        y = torch.empty((b, c, out_h, out_w), dtype=x.dtype, device=x.device, memory_format=layout)
+        pointers = (x.data_ptr(), f.data_ptr(), y.data_ptr(), DTYPES[x.dtype])
+        sizes = (b, c, h, w, out_h, out_w, kh, kw, up_x, up_y, down_x, down_y, left, top, flip_filter)
+        with _current(x):
+            _check(self._upfirdn2d(*pointers, *sizes, gain, last, *_where(x)), f"upfirdn2d ({self.name})")
+        return y
+
+    def bias_act(
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        grad: Tensor | None,
+        order: int,
+        dim: int,
+        act: int,
+        alpha: float,
+        gain: float,
+        clamp: float,
+    ) -> Tensor:
+        """Shape, dtype and strides of x; see `dispatch.py`."""
+        y = torch.empty_like(x)
+        pointers = (x.data_ptr(), _pointer(bias), _pointer(grad), y.data_ptr(), DTYPES[x.dtype])
+        step, size = (1, 1) if bias is None else (max(x.stride(dim), 1), x.shape[dim])
+        numbers = (x.numel(), step, size, order, act, alpha, gain, clamp)
+        with _current(x):
+            _check(self._bias_act(*pointers, *numbers, *_where(x)), f"bias_act ({self.name})")
+        return y
+
+
+def _function(path: Path, name: str, arguments: list) -> ctypes._CFuncPtr:
+    try:
+        function = getattr(ctypes.CDLL(str(path)), name)
+    except (OSError, AttributeError) as error:
+        raise BackendError(f"cannot load {path}: {error}; delete the file, it is built anew") from error
+    function.argtypes, function.restype = arguments, ctypes.c_char_p
+    return function
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _current(x: Tensor) -> AbstractContextManager:
+    """The GPU of x as the current one."""
+    if not x.is_cuda or x.get_device() == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(x.device)
+
+
+def _where(x: Tensor) -> tuple[int, int | None]:
+    """What the C functions end with: GPU and stream, or the number of threads."""
+    if x.is_cuda:
+        return x.get_device(), torch.cuda.current_stream(x.device).cuda_stream
+    return torch.get_num_threads(), None
+
+
+def _check(message: bytes | None, what: str) -> None:
+    if message is not None:
+        raise RuntimeError(f"{what}: {message.decode()}")
