@@ -3,20 +3,14 @@
 if __name__ == "custom_ops":  # the same file under two names would register its operators twice
     raise ImportError("import this package as latent_reenact.custom_ops, not as custom_ops")
 
-from .reference import (
-    ACTIVATIONS,
-    conv2d_resample,
-    downsample2d,
-    filter2d,
-    fused_bias_act,
-    setup_filter,
-    upfirdn2d,
-    upsample2d,
-)
+from .dispatch import available_backends, backend_report, use_backend
+from .operators import conv2d_resample, downsample2d, filter2d, fused_bias_act, upfirdn2d, upsample2d
+from .reference import ACTIVATIONS, setup_filter
 
 __all__ = [
     "ACTIVATIONS",
     "available_backends",
+    "backend_report",
     "conv2d_resample",
     "downsample2d",
     "filter2d",
@@ -24,9 +18,5 @@ __all__ = [
     "setup_filter",
     "upfirdn2d",
     "upsample2d",
+    "use_backend",
 ]
-
-
-def available_backends() -> tuple[str, ...]:
-    """The back ends that can run here, fastest first."""
-    return ("reference",)

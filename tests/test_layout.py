@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import subprocess
@@ -32,7 +33,7 @@ FLOORS = {
     **dict.fromkeys(["cli", "webui"], 5),
     **dict.fromkeys(["__main__"], 6),
 }
-SIDEWAYS = {("config", "errors"), ("face", "media")}
+SIDEWAYS = {("config", "errors"), ("custom_ops", "errors"), ("face", "media")}
 
 TOP_LEVEL = {"pyproject.toml", "latent_reenact", "third_party", "custom_ops", "notebooks", "tests", "app.py"}
 PAPERS = {"docs", "LICENSE", "CITATION.cff", "constraints.txt"}
@@ -97,7 +98,7 @@ def run(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_smoke() -> None:
     assert {"latent_reenact", "latent_reenact.custom_ops.reference", "latent_reenact.face.pose"} <= MODULES.keys()
     assert "latent_reenact.errors.UsageError" in set(imports("latent_reenact.media.video_writer"))
-    assert "latent_reenact.custom_ops.reference.upfirdn2d" in set(imports("latent_reenact.custom_ops"))
+    assert "latent_reenact.custom_ops.operators.upfirdn2d" in set(imports("latent_reenact.custom_ops"))
 
 
 def test_feature_every_room_has_a_floor() -> None:
@@ -119,7 +120,7 @@ def test_feature_imports_go_down(name: str) -> None:
 def test_feature_custom_ops_need_torch_alone() -> None:
     foreign = {t for name in MODULES if room(name) == "custom_ops" for t in imports(name) if room(t) != "custom_ops"}
     allowed = {*sys.stdlib_module_names, "torch", "triton"}
-    assert {t.split(".")[0] for t in foreign} <= allowed
+    assert {t.split(".")[0] for t in foreign if room(t) != "errors"} <= allowed
 
 
 def test_feature_dependencies_are_declared_and_used() -> None:
@@ -218,10 +219,13 @@ def test_feature_every_module_imports_alone() -> None:
 
     One process loads the heavy foreign packages, and forks once for each module.
     """
+    names = set(MODULES)
+    if importlib.util.find_spec("triton") is None:
+        names.remove("latent_reenact.custom_ops.triton_ops")  # its kernels, which nobody asks for then
     code = f"""
 import os, sys, traceback
 import torch, numpy, cv2, av, PIL.Image, dlib
-names, failed = {sorted(MODULES)!r}, []
+names, failed = {sorted(names)!r}, []
 for name in names:
     child = os.fork()
     if child == 0:
