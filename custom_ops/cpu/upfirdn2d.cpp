@@ -21,7 +21,6 @@ struct Axis {
     // The first tap that output o has an input for, at this phase; the next ones come every `up`.
     int first_tap(int o) const { return (((pad - o * down) % up) + up) % up; }
     int input(int o, int k) const { return (o * down + k - pad) / up; }  // exact for the taps of the phase
-    bool inside(int i) const { return i >= 0 && i < size; }
 };
 
 template <typename A>
@@ -43,7 +42,7 @@ struct Filter {  // correlation, gain included
     }
 };
 
-// sum[i] = or += weight * row[i], for up to four rows at once.
+// sum[i] = or += weight * row[i], of up to four rows at once.
 template <bool ADD, int N, typename A, typename T>
 inline void mix(A* __restrict__ sum, int64_t n, const A* weights, const T* const* rows) {
     A w[4] = {};
@@ -66,10 +65,20 @@ inline void mix(A* sum, int64_t n, int count, const A* weights, const T* const* 
         case 1: return mix<ADD, 1>(sum, n, weights, rows);
         case 2: return mix<ADD, 2>(sum, n, weights, rows);
         case 3: return mix<ADD, 3>(sum, n, weights, rows);
-        default: mix<ADD, 4>(sum, n, weights, rows);
+        default: return mix<ADD, 4>(sum, n, weights, rows);
     }
-    if (count > 4) mix<true>(sum, n, count - 4, weights + 4, rows + 4);
 }
+
+// The inputs that an output meets: `count` of them from `input` on, with the taps from `tap` on, `up` apart.
+struct Meeting {
+    int input, tap, count;
+
+    Meeting(const Axis& axis, int o, int taps) : input(0), tap(axis.first_tap(o)), count(0) {
+        while (tap < taps && axis.input(o, tap) < 0) tap += axis.up;
+        if (tap < taps) input = axis.input(o, tap);
+        for (int k = tap; k < taps && input + count < axis.size; k += axis.up) ++count;
+    }
+};
 
 template <typename T>
 class Worker {
@@ -85,6 +94,7 @@ class Worker {
         first_ = x.pad >= 0 ? -((x.pad + x.up - 1) / x.up) : -x.pad / x.up;
         const int last = (x.out - 1) * x.down + filter.kw - 1 - x.pad;
         line_.resize(std::max(0, (last >= 0 ? last / x.up : 0) - first_ + 2) + 64);
+        for (int o = 0; step > 1 && o < x.out; ++o) meetings_.emplace_back(x, o, filter.kw);
     }
 
     void begin_plane(const T* plane) {
@@ -93,33 +103,28 @@ class Worker {
     }
 
     void row(int oy, T* out) {
+        const Meeting m(ay_, oy, filter_.kh);
+        if (!filter_.outer) {
+            if (m.count == 0) std::fill(sum_.begin(), sum_.end(), A(0));
+            for (int k = 0; k < m.count; ++k) {
+                const A* taps = &filter_.grid[(m.tap + k * ay_.up) * filter_.kw];
+                k ? along<true>(m.input + k, taps, sum_.data()) : along<false>(m.input, taps, sum_.data());
+            }
+            for (int64_t i = 0; i < width_; ++i) narrow(sum_[i], out[i]);
+            return;
+        }
         const A* rows[kMost];
         A weights[kMost];
-        int count = 0;
-        bool begun = false;
-        for (int k = ay_.first_tap(oy); k < filter_.kh; k += ay_.up) {
-            const int iy = ay_.input(oy, k);
-            if (!ay_.inside(iy)) continue;
-            if (filter_.outer) {
-                rows[count] = kept(iy);
-                weights[count++] = filter_.down[k];
-                if (count == kMost) {
-                    begun ? mix<true>(sum_.data(), width_, count, weights, rows)
-                          : mix<false>(sum_.data(), width_, count, weights, rows);
-                    begun = true, count = 0;
-                }
-            } else {
-                const A* taps = &filter_.grid[k * filter_.kw];
-                begun ? along<true>(iy, taps, sum_.data()) : along<false>(iy, taps, sum_.data());
-                begun = true;
+        for (int done = 0; done < m.count || done == 0; done += kMost) {
+            const int count = std::min(m.count - done, kMost);
+            for (int k = 0; k < count; ++k) {
+                rows[k] = kept(m.input + done + k);
+                weights[k] = filter_.down[m.tap + (done + k) * ay_.up];
             }
+            if (m.count <= kMost) return finish(count, weights, rows, out);
+            done ? mix<true>(sum_.data(), width_, count, weights, rows) : mix<false>(sum_.data(), width_, count, weights, rows);
         }
-        if (begun) {
-            mix<true>(sum_.data(), width_, count, weights, rows);
-            for (int64_t i = 0; i < width_; ++i) narrow(sum_[i], out[i]);
-        } else {
-            finish(count, weights, rows, out);
-        }
+        for (int64_t i = 0; i < width_; ++i) narrow(sum_[i], out[i]);
     }
 
    private:
@@ -170,26 +175,24 @@ class Worker {
 
     template <bool ADD>
     void along_channels(const T* row, const A* taps, A* out) const {
-        const T* inputs[kMost];
-        A weights[kMost];
-        for (int o = 0; o < ax_.out; ++o, out += step_) {
-            int count = 0;
-            bool begun = ADD;
-            for (int k = ax_.first_tap(o); k < filter_.kw; k += ax_.up) {
-                const int i = ax_.input(o, k);
-                if (!ax_.inside(i)) continue;
-                inputs[count] = row + static_cast<int64_t>(i) * step_;
-                weights[count++] = taps[k];
-                if (count == kMost) {
-                    begun ? mix<true>(out, step_, count, weights, inputs) : mix<false>(out, step_, count, weights, inputs);
-                    begun = true, count = 0;
+        for (int o = 0; o < ax_.out;) {
+            const Meeting& m = meetings_[o];
+            int alike = 1;  // outputs in a row that meet as many inputs, each one further on: one loop for all
+            if (ax_.up == 1 && ax_.down == 1)
+                while (o + alike < ax_.out && meetings_[o + alike].count == m.count && meetings_[o + alike].tap == m.tap) ++alike;
+            const T* inputs[kMost];
+            A weights[kMost];
+            A* to = out + static_cast<int64_t>(o) * step_;
+            for (int done = 0; done < m.count || done == 0; done += kMost) {
+                const int count = std::min(m.count - done, kMost);
+                for (int k = 0; k < count; ++k) {
+                    inputs[k] = row + static_cast<int64_t>(m.input + done + k) * step_;
+                    weights[k] = taps[m.tap + (done + k) * ax_.up];
                 }
+                const int64_t n = static_cast<int64_t>(alike) * step_;
+                ADD || done ? mix<true>(to, n, count, weights, inputs) : mix<false>(to, n, count, weights, inputs);
             }
-            if (!begun) {
-                mix<false>(out, step_, count, weights, inputs);
-            } else if (count) {
-                mix<true>(out, step_, count, weights, inputs);
-            }
+            o += alike;
         }
     }
 
@@ -260,6 +263,7 @@ class Worker {
     int slots_, first_;    // first_: the input that line_ begins with, perhaps before the row
     std::vector<A> kept_, sum_, line_;
     std::vector<int> holds_;
+    std::vector<Meeting> meetings_;  // of every output along x, where channels lie innermost
     const T* plane_ = nullptr;
 };
 
