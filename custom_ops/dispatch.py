@@ -142,8 +142,8 @@ def choose(device: str, dtype: torch.dtype, backend: str | None = None, learns_f
         if learns_filter:
             return "reference"
         return next((n for n in _fastest(device) if dtype in BACKENDS[n].dtypes), "reference")
-    if _known(name, "backend" if backend else "LATENT_REENACT_OPS") == "reference":
-        return name
+    if _known(name, "backend" if backend else "LATENT_REENACT_OPS") == "reference" or device == "meta":
+        return "reference"  # meta tensors have shapes alone, and those are the same
     works = BACKENDS[name]
     if device != works.device and not (name == "triton" and _interpreted()):
         raise BackendError(f"the {name} operators take tensors on {works.device}, got one on {device}; use 'auto'")
