@@ -44,7 +44,7 @@ def networks(seed: int = 0) -> LatentNetworks:
             MotionControlConfig(controls=("yaw_deg", "smile"), scales=(15.0, 0.3), n_styles=L, motion_dim=N)
         ),
     )
-    for network in vars(parts).values():
+    for network in filter(None, vars(parts).values()):
         network.eval().requires_grad_(False)
     return parts
 

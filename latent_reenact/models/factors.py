@@ -56,9 +56,13 @@ class FactorMapping(nn.Module):
         self.mean.copy_(conditioning.mean(0))
         self.inverse_std.copy_(torch.where(std > 1e-4, 1 / std.clamp(min=1e-4), torch.zeros_like(std)))
 
+    def standardized(self, conditioning: Tensor) -> Tensor:
+        """[B, K] -> [B, K], zero mean and unit variance, clipped."""
+        return ((conditioning - self.mean) * self.inverse_std).clamp(-_LIMIT, _LIMIT)
+
     def forward(self, conditioning: Tensor) -> Tensor:
         """[B, K], as `synthface.conditioning` gives it -> w [B, D]."""
-        return self.mapping(((conditioning - self.mean) * self.inverse_std).clamp(-_LIMIT, _LIMIT))
+        return self.mapping(self.standardized(conditioning))
 
 
 class FactorGenerator(nn.Module):

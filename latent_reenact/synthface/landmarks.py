@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-_BOXES = ((36, 42, 0.35, 0.9), (42, 48, 0.35, 0.9), (48, 68, 0.15, 0.35))  # first, last + 1, margins across and down
+EYE_MOUTH_BOXES = ((36, 42, 0.35, 0.9), (42, 48, 0.35, 0.9), (48, 68, 0.15, 0.35))
+"""First landmark, last + 1, margins across and down."""
 
 
 def eye_mouth_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
     """float32 [..., size, size] in 0 .. 1 from landmarks [..., 68, 2] in pixels (pixel centres at +0.5)."""
     centres = np.arange(size, dtype=np.float32) + 0.5
     mask = np.zeros((*landmarks.shape[:-2], size, size), np.float32)
-    for first, last, across, down in _BOXES:
+    for first, last, across, down in EYE_MOUTH_BOXES:
         points = landmarks[..., first:last, :]
         low, high = points.min(-2), points.max(-2)  # [..., 2]
         centre, half = (low + high) / 2, (high - low) / 2

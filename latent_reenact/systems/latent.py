@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, UsageError
 from latent_reenact.face import Alignment, DlibDetector, FaceTrack, TrackedFrame, alignment_from_landmarks, choose_face
@@ -23,6 +24,7 @@ from latent_reenact.face.track import Smoothing
 from latent_reenact.media import VideoReader, read_image
 from latent_reenact.models import MotionControl, MotionEncoder, MotionMapper, ReStyleEncoder, StyleGAN2Generator
 from latent_reenact.models.pixels import from_pixels, to_pixels
+from latent_reenact.models.refinement import RefinementConfig, refine
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
 
@@ -36,6 +38,7 @@ class LatentNetworks:
     motion_encoder: MotionEncoder
     mapper: MotionMapper
     control: MotionControl | None = None
+    identity: nn.Module | None = None  # embedder of aligned faces, for refined inversions
 
 
 class LatentReenactor:
@@ -46,12 +49,20 @@ class LatentReenactor:
         name: the model's name, written into identities and marks.
         framing: width of the model's cut in units of FFHQ's.
         detector: finds faces; dlib's by default.
+        refinement: how inversions are refined; not at all by default.
     """
 
     def __init__(
-        self, networks: LatentNetworks, *, name: str, framing: float = 1.0, detector: FaceDetector | None = None
+        self,
+        networks: LatentNetworks,
+        *,
+        name: str,
+        framing: float = 1.0,
+        detector: FaceDetector | None = None,
+        refinement: RefinementConfig | None = None,
     ) -> None:
         self.networks, self._name, self._framing = networks, name, framing
+        self._refinement = refinement or RefinementConfig(steps=0)
         self._detector = detector
         self.device = next(networks.generator.parameters()).device
 
@@ -97,18 +108,21 @@ class LatentReenactor:
         tracked = self._track_picture(picture, face)
         return tracked.image, tracked.alignment
 
-    def identity(self, picture: Picture, *, face: Which = "largest", aligned: bool = False) -> Identity:
+    def identity(
+        self, picture: Picture, *, face: Which = "largest", aligned: bool = False, refine_steps: int | None = None
+    ) -> Identity:
         """Align a picture, invert it and read its own motion: done once a person.
 
         Args:
             picture: a file or uint8 [H, W, 3] RGB.
             face: which one where there are several: "largest", "only" or a number.
             aligned: the picture is already cut as the model wants it.
+            refine_steps: of optimisation after the encoder's; by default as many as the model asks for.
         """
         crop = _pixels(picture) if aligned else self._crop(self._track_picture(picture, face))
         images = self._tensor([crop])
+        w_plus = self._invert(images, refine_steps)
         with torch.inference_mode():
-            w_plus = self.networks.inversion.invert(images)
             motion = self.networks.motion_encoder(images)
             reconstruction = self.networks.generator.synthesis(w_plus)
         return Identity(
@@ -118,6 +132,14 @@ class LatentReenactor:
             reconstruction=to_pixels(reconstruction)[0],
             model=self.name,
         )
+
+    def _invert(self, images: Tensor, refine_steps: int | None) -> Tensor:
+        """images [B, 3, S, S] -> w_plus [B, L, D]."""
+        networks, config = self.networks, self._refinement
+        if refine_steps is not None:
+            config = replace(config, steps=refine_steps)
+        w_plus = networks.inversion.invert(images)
+        return refine(networks.generator, self._at_resolution(images), w_plus, config, networks.identity)
 
     def identity_from_latent(self, w_plus: np.ndarray) -> Identity:
         """An identity whose latent is known, float32 [L, D]; what the generator draws for it stands for its picture.
@@ -286,7 +308,10 @@ class LatentReenactor:
         return from_pixels(torch.from_numpy(np.stack(sized)).to(self.device).permute(0, 3, 1, 2))
 
     def _resized(self, images: Tensor) -> np.ndarray:
-        return to_pixels(torch.nn.functional.adaptive_avg_pool2d(images, (self.resolution, self.resolution)))[0]
+        return to_pixels(self._at_resolution(images))[0]
+
+    def _at_resolution(self, images: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(images, (self.resolution, self.resolution))
 
     def _own_motion(self, identity: Identity) -> Tensor:
         return torch.tensor(identity.motion, device=self.device)[None]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from latent_reenact.config import from_dict
 from latent_reenact.errors import BackendError, ConfigError
 from latent_reenact.models import load_networks
+from latent_reenact.models.refinement import RefinementConfig
 from latent_reenact.systems.latent import LatentNetworks, LatentReenactor
 from latent_reenact.weights import ModelFolder, resolve
 
@@ -40,7 +42,8 @@ def load(model: str | Path = "builtin", *, device: str = "auto") -> LatentReenac
         parts = LatentNetworks(**used)  # type: ignore[arg-type]
     except TypeError:
         raise ConfigError(f"{folder.path}: got networks {sorted(networks)}, not those of the latent system") from None
-    return LatentReenactor(parts, name=folder.name, framing=framing)
+    refinement = from_dict(RefinementConfig, folder.config.get("refinement", {"steps": 0}), where="refinement: ")
+    return LatentReenactor(parts, name=folder.name, framing=framing, refinement=refinement)
 
 
 def _device(name: str) -> torch.device:

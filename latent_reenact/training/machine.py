@@ -42,6 +42,9 @@ class RunConfig:
             devices = 1
         several = devices not in (1, "auto") or self.nodes > 1
         strategy = DDPStrategy(timeout=_PATIENCE) if several else "auto"
+        if not on_cpu:
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cudnn.benchmark = True  # batches are all of one size
         fabric = Fabric(
             accelerator=self.accelerator,
             devices=devices,

@@ -89,7 +89,7 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised by five Newton-Schulz steps (Jordan et al. 2024).
 
     Every tensor is taken as a matrix [first axis, the rest], so that convolution kernels qualify too
-    (`torch.optim.Muon` takes matrices only). Scaled by sqrt(largest side).
+    (`torch.optim.Muon` takes matrices only). Scaled by sqrt(largest side). Those of one shape are updated together.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
@@ -98,31 +98,39 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    self._update(p, p.grad, group["lr"], group["momentum"])
+                    alike.setdefault(p.shape, []).append(p)
+            for parameters in alike.values():
+                self._update(parameters, group["lr"], group["momentum"])
 
-    def _update(self, p: Tensor, grad: Tensor, lr: float, momentum: float) -> None:
-        state = self.state[p]
-        if not state:
-            state["momentum"] = torch.zeros_like(grad)
-        average = state["momentum"].lerp_(grad, 1 - momentum)
-        update = grad.lerp(average, momentum).reshape(len(p), -1)  # Nesterov
-        step = orthogonalize(update).reshape(p.shape).to(p.dtype)
-        p.add_(step, alpha=-lr * math.sqrt(max(update.shape)))
+    def _update(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
+        """All of one shape."""
+        grads = [p.grad for p in parameters if p.grad is not None]
+        for p, grad in zip(parameters, grads, strict=True):
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(grad)
+        averages = [self.state[p]["momentum"] for p in parameters]
+        torch._foreach_lerp_(averages, grads, 1 - momentum)
+        nesterov = torch._foreach_lerp(grads, averages, momentum)
+        updates = torch.stack([update.reshape(len(update), -1) for update in nesterov])  # [M, rows, columns]
+        orthogonal = orthogonalize(updates).to(updates.dtype).unbind()
+        steps = [step.reshape(p.shape) for step, p in zip(orthogonal, parameters, strict=True)]
+        torch._foreach_add_(parameters, steps, alpha=-lr * math.sqrt(max(updates.shape[1:])))
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
-    """The nearest matrix with singular values near 1, by a quintic iteration in bf16."""
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """The nearest matrices with singular values near 1, by a quintic iteration in bf16. [..., rows, columns]."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-12)
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)
     for _ in range(5):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 def schedule(progress: float, step: int, *, warmup_steps: int = 100, flat: float = 0.45) -> float:

@@ -14,16 +14,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from latent_reenact.config import to_dict
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import FactorGenerator, ReStyleEncoder, StyleGAN2Generator, load_networks, save_networks
-from latent_reenact.synthface import load_mesh
+from latent_reenact.models.refinement import RefinementConfig
 from latent_reenact.training.estimators import EstimatorsConfig, train_estimators
 from latent_reenact.training.features import Features
 from latent_reenact.training.loop import Loop
 from latent_reenact.training.machine import RunConfig
-from latent_reenact.training.preparation.synthetic import SyntheticConfig, prepare_synthetic
-from latent_reenact.training.shards.format import find_shards
-from latent_reenact.training.shards.portraits import PortraitSet, load_portraits
+from latent_reenact.training.preparation.ahead import PortraitsAhead, Wanted
+from latent_reenact.training.preparation.synthetic import SyntheticConfig
+from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stages.inversion import InversionConfig, InversionStage
 from latent_reenact.training.stages.mapping import MappingConfig, train_mapping
 from latent_reenact.training.stages.mixed import MixedConfig, MixedStage
@@ -62,6 +63,7 @@ class RecipeConfig:
     motion: MotionConfig
     mapping: MappingConfig
     run: RunConfig = field(default_factory=RunConfig)
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)  # of inversions, by whoever uses the model
     framing: float = 1.12  # the synthetic world is cut a little wider than FFHQ
     licence: str = "Apache-2.0"
     description: str = ""
@@ -83,38 +85,44 @@ class Recipe:
         self.folder = Path(config.folder)
         torch.set_num_threads(1)  # processes average gradients; threads inside one are slower
         self.fabric = config.run.launch()
-        self.mesh = load_mesh(config.data.mesh)
         self.start = {} if init_from is None else starting_networks(init_from)
+        data, size = config.data, max(config.generator.growth)
+        portraits = SyntheticConfig(seed=data.seed, people=data.portraits, size=size)
+        held_out = SyntheticConfig(seed=data.test_seed, people=data.test_portraits, size=size)
+        folders = {"portraits": portraits, "held-out": held_out}
+        self.ahead = PortraitsAhead(data.mesh, self.folder, folders, wanted_portraits(config))
 
     def run(self) -> Path:
         self.prepare()
-        generator = self.train_generator()
-        train, test = self.portraits(generator.config.resolution)
-        teacher = Teacher.build(generator, train.conditioning).to(self.fabric.device, self.fabric.autocast)
-        features = self.train_estimators(teacher, train, test)
-        restyle = self.train_inversion(teacher, features, train, test)
-        motion = self.train_motion(teacher, restyle, train, test)
-        config, sizes = self.config.mapping, generator.config
-        final = train_mapping(teacher, self.mesh, config, sizes, self.folder / "mapping", self.fabric)
-        return self.export(final, generator, restyle, motion, features)
+        try:
+            return self.train()
+        finally:
+            self.ahead.stop()
 
     def prepare(self) -> None:
-        """Shards of training and held-out portraits, rendered by the first process on all cores."""
-        data, size = self.config.data, max(self.config.generator.growth)
+        """Let the first process see to portraits: before all else, or beside an accelerator's work."""
         if self.fabric.is_global_zero:
-            for name, seed, people in (
-                ("portraits", data.seed, data.portraits),
-                ("held-out", data.test_seed, data.test_portraits),
-            ):
-                sizes = SyntheticConfig(seed=seed, people=people, size=size)
-                prepare_synthetic(data.mesh, self.folder / name, sizes)
+            self.ahead.render() if self.fabric.device.type == "cpu" else self.ahead.start()
         self.fabric.barrier()
 
-    def portraits(self, resolution: int) -> tuple[PortraitSet, PortraitSet]:
-        """(training, held-out) portraits at a resolution."""
-        sets = (find_shards(self.folder / name) for name in ("portraits", "held-out"))
-        train, held_out = (load_portraits(shards, resolution, self.mesh) for shards in sets)
-        return train, held_out
+    def train(self) -> Path:
+        config, size = self.config, max(self.config.generator.growth)
+        generator = self.train_generator()
+        pairs, test = self.portraits(size, config.motion.portraits, config.motion.partners)
+        teacher = Teacher.build(generator, pairs.conditioning).to(self.fabric.device, self.fabric.autocast)
+        features = self.train_estimators(teacher, pairs, test)
+        restyle = self.train_inversion(teacher, features, *self.portraits(size))
+        motion = self.train_motion(teacher, restyle, pairs, test)
+        folder = self.folder / "mapping"
+        final = train_mapping(teacher, self.ahead.mesh, config.mapping, generator.config, folder, self.fabric)
+        return self.export(final, generator, restyle, motion, features)
+
+    def portraits(
+        self, resolution: int, count: int | None = None, partners: int = 0
+    ) -> tuple[PortraitSet, PortraitSet]:
+        """(the first training portraits, all by default; held-out portraits) at a resolution."""
+        train, held_out = map(self.ahead.load, wanted_sets(self.config, resolution, count, partners))
+        return train.to(self.fabric.device), held_out
 
     def train_generator(self) -> FactorGenerator:
         config = self.config.generator
@@ -122,7 +130,8 @@ class Recipe:
         if self.config.sharpen is None:
             return generator
         torch.manual_seed(3)
-        stage = MixedStage(self.config.sharpen, generator, *self.portraits(generator.config.resolution))
+        portraits = self.portraits(generator.config.resolution, self.config.sharpen.portraits)
+        stage = MixedStage(self.config.sharpen, generator, *portraits)
         sharp = Loop(stage, self.config.sharpen.loop, self.folder / "sharpen", self.fabric).run()
         return sharp  # type: ignore[return-value]
 
@@ -144,7 +153,6 @@ class Recipe:
     def train_motion(
         self, teacher: Teacher, restyle: ReStyleEncoder, train: PortraitSet, test: PortraitSet
     ) -> MotionNetworks:
-        train = train.first(self.config.motion.portraits)
         steps = self.config.motion.identity_steps
         identities = self.invert_all(restyle, train, steps), self.invert_all(restyle, test, steps)
         torch.manual_seed(2)
@@ -189,9 +197,28 @@ class Recipe:
                 **features.networks(),
             }
             about = {"name": config.name, "system": "latent", "framing": config.framing, "licence": config.licence}
-            save_networks(path, networks, {**about, "description": config.description})
+            about |= {"description": config.description, "refinement": to_dict(config.refinement)}
+            save_networks(path, networks, about)
         self.fabric.barrier()
         return path
+
+
+def wanted_sets(config: RecipeConfig, resolution: int, count: int | None, partners: int) -> tuple[Wanted, Wanted]:
+    """The first `count` training portraits, all by default, and the held-out ones."""
+    data = config.data
+    train = Wanted(folder="portraits", count=count or data.portraits, resolution=resolution, partners=partners)
+    partners = config.motion.partners
+    return train, Wanted(folder="held-out", count=data.test_portraits, resolution=resolution, partners=partners)
+
+
+def wanted_portraits(config: RecipeConfig) -> list[Wanted]:
+    """Every set that the recipe asks for, in that order."""
+    growth, motion = config.generator.growth, config.motion
+    sizes = [(resolution, one.portraits, 0) for resolution, one in growth.items()]
+    if config.sharpen is not None:
+        sizes.append((max(growth), config.sharpen.portraits, 0))
+    sizes += [(max(growth), motion.portraits, motion.partners), (max(growth), None, 0)]
+    return [wanted for size in sizes for wanted in wanted_sets(config, *size)[::-1]]
 
 
 def starting_networks(model: str | Path) -> dict[str, Any]:

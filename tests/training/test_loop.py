@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
+from latent_reenact.models.pyramid import pyramid_loss
 from latent_reenact.training.loop import Loop, LoopConfig
-from latent_reenact.training.losses.pictures import psnr, pyramid_loss
+from latent_reenact.training.losses.pictures import psnr
 from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.optim import Muon, OptimizerConfig, Ranger, orthogonalize, schedule, update_average
 from latent_reenact.training.stage import Measures, Phase, Stage

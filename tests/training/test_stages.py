@@ -21,6 +21,7 @@ from latent_reenact.synthface.tiny import tiny_arrays
 from latent_reenact.training.entry import RECIPES, recipe_of
 from latent_reenact.training.recipe import DataConfig, Recipe, RecipeConfig
 from latent_reenact.training.shards.motion import motion_vector
+from latent_reenact.training.stages import paired
 
 CONFIGS = Path(augment.__file__).with_name("configs")
 BODY = {"widths": [4, 8, 8], "depths": [1, 1, 1], "se_reduction": 2}
@@ -206,3 +207,9 @@ def test_exception_training_without_its_extra(tmp_path, monkeypatch) -> None:
     (tmp_path / "c.yaml").write_text("recipe: builtin\n")
     with pytest.raises(MissingDependencyError, match=r"training needs webdataset; .*latent-reenact\[train\]"):
         train(tmp_path / "c.yaml")
+
+
+def test_feature_the_mask_of_losses_is_the_worlds() -> None:
+    landmarks = np.random.default_rng(1).uniform(2, 30, (3, 68, 2)).astype(np.float32)
+    mask = paired.eye_mouth_mask(torch.from_numpy(landmarks), 32)
+    torch.testing.assert_close(mask, torch.from_numpy(eye_mouth_mask(landmarks, 32)), atol=1e-6, rtol=0)

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 from latent_reenact.errors import InterruptedRunError, MissingDependencyError, UsageError
 
 T = TypeVar("T")
+R = TypeVar("R")
 Cluster = Literal["local", "ray"]
 
 _QUEUED_PER_JOB = 2  # units handed out at a time, so that a failure leaves few to call back
@@ -84,6 +85,16 @@ def run_locally(function: Callable[[T], None], units: Sequence[T], *, jobs: int)
             for child in set(multiprocessing.active_children()) - before:
                 child.terminate()
             raise
+
+
+def map_locally(function: Callable[[T], R], units: Sequence[T], *, jobs: int) -> list[R]:
+    """What `function` returns for every unit, in order; in `jobs` processes, or in this one where that is enough."""
+    jobs = min(jobs, len(units))
+    if jobs <= 1:
+        return [function(unit) for unit in units]
+    context = multiprocessing.get_context("spawn")
+    with _environment(_ONE_THREAD), ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
+        return list(pool.map(function, units))
 
 
 def run_on_ray(function: Callable[[T], None], units: Sequence[T]) -> Iterator[None]:

@@ -53,16 +53,17 @@ class PortraitSet:
     def resolution(self) -> int:
         return self.images.shape[-1]
 
-    def first(self, count: int) -> PortraitSet:
-        """The first portraits; `count` should be a whole number of shards, since partners lie in the same shard."""
-        rows = {field.name: getattr(self, field.name)[:count] for field in fields(self)}
-        if len(rows["partners"]) and int(rows["partners"].max()) >= count:
-            raise ConfigError(f"portraits: got {count}, expected a whole number of shards")
-        return PortraitSet(**rows)
-
     def pictures(self, index: Tensor) -> Tensor:
-        """float [B, 3, R, R] in [-1, 1]."""
+        """float [B, 3, R, R] in [-1, 1], where the set is. index: int64 [B] on the CPU or there."""
         return from_pixels(self.images[index])
+
+    def to(self, device: torch.device) -> PortraitSet:
+        """The whole set in a device's memory, where that has room for it four times; else the set as it is."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        if device.type != "cuda" or torch.cuda.mem_get_info(device)[0] < 4 * size:
+            return self
+        return PortraitSet(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 def load_portraits(
@@ -79,7 +80,8 @@ def load_portraits(
     Args:
         mesh: the one that the portraits were rendered with.
         limit: stop after the shard with which there are so many.
-        partners: swaps a portrait, of random other people of its shard (of its own person where there is no other).
+        partners: swaps a portrait, of random other people of its shard (of its own person where there is no other);
+            with 0 there are none, which is quicker.
         jobs: processes that fill the cache; all cores by default.
 
     Raises:
@@ -91,13 +93,14 @@ def load_portraits(
     cache = _Cache.of(indices, mesh, resolution, partners)
     cache.fill(mesh, jobs or core_count())
     arrays = {name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in cache.files.items()}
+    none = arrays["conditioning"].new_zeros(len(cache.person), 0, arrays["conditioning"].shape[1])
     return PortraitSet(
         images=arrays["images"].permute(0, 3, 1, 2),
         landmarks=arrays["landmarks"] * resolution,
         conditioning=arrays["conditioning"],
         motion=arrays["motion"],
         partners=torch.from_numpy(cache.partners),
-        swapped=arrays["swapped"],
+        swapped=arrays.get("swapped", none),
         person=torch.from_numpy(cache.person),
     )
 
@@ -128,8 +131,8 @@ class _Cache:
             "landmarks": f"{key}-landmarks.npy",
             "conditioning": f"{key}-conditioning.npy",
             "motion": f"{key}-motion.npy",
-            "swapped": f"{key}-swapped-{partners}.npy",
             "images": f"{key}-images-{resolution}.npy",
+            **({"swapped": f"{key}-swapped-{partners}.npy"} if partners else {}),
         }
         folder = indices[0].path.parent / "cache"
         files = {name: folder / file for name, file in names.items()}
@@ -147,7 +150,7 @@ class _Cache:
             drafts = {name: stack.enter_context(atomic_path(self.files[name])) for name in missing}
             for name, draft in drafts.items():
                 _allocate(draft, *shapes[name])
-            work = partial(_derive, drafts=drafts, resolution=self.resolution, mesh=_landmarks_only(mesh))
+            work = partial(_derive, drafts=drafts, resolution=self.resolution, mesh=landmarks_only(mesh))
             jobs = jobs if len(self.person) >= _SHARED_WORK else 1
             for _ in run_locally(work, list(self._parts()), jobs=jobs):
                 pass
@@ -203,7 +206,7 @@ def _allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
         os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
 
 
-def _landmarks_only(mesh: Mesh) -> Mesh:
+def landmarks_only(mesh: Mesh) -> Mesh:
     """All that `conditioning` reads of a mesh: small enough to travel."""
     none = np.zeros(0, np.int32)
     return replace(

@@ -59,7 +59,7 @@ class FaceReaderStage(Stage):
 
     def loss(self, random: torch.Generator, batch: int, phase: str) -> tuple[Tensor, Scalars]:
         index = torch.randint(len(self.train), (batch,), generator=random)
-        images = self._augmented(self.train.pictures(index), random).to(self.setup.device)
+        images = self._augmented(self.train.pictures(index).to(self.setup.device), random)
         with self.setup.autocast():
             reading = self.module(images)
         losses = self._losses(reading, index)

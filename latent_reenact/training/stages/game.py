@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,13 +197,10 @@ class Game(Stage):
         side, (b, _, h, w) = self.config.crop, sets[0].shape
         if side is None:
             return sets
-        top = torch.randint(h - side + 1, (b,), generator=random).tolist()
-        left = torch.randint(w - side + 1, (b,), generator=random).tolist()
-        places = list(zip(top, left, strict=True))
-        return tuple(
-            torch.stack([one[:, y : y + side, x : x + side] for one, (y, x) in zip(images, places, strict=True)])
-            for images in sets
-        )
+        top, left = (torch.randint(n - side + 1, (b, 1), generator=random) for n in (h, w))
+        rows, columns = ((first + torch.arange(side)).to(sets[0].device) for first in (top, left))  # [B, side]
+        rows, columns = rows[:, None, :, None].expand(-1, 3, -1, w), columns[:, None, None].expand(-1, 3, side, -1)
+        return tuple(images.gather(2, rows).gather(3, columns) for images in sets)
 
     def judge(self, images: Tensor, random: torch.Generator, *, mixed_precision: bool = True) -> Tensor:
         """Logits, float32, of augmented pictures."""
@@ -213,7 +210,8 @@ class Game(Stage):
 
     def synthesize(self, w_plus: Tensor, random: torch.Generator, mixed_precision: bool) -> Tensor:
         """w_plus [B, L, D] -> pictures [B, 3, R, R], float32, with the noise that training asks for."""
-        with self.precision(mixed_precision), seeded(random, self.setup.device):
+        noise = seeded(random, self.setup.device) if self.config.noise_mode == "random" else nullcontext()
+        with self.precision(mixed_precision), noise:
             return self.averaged.synthesis(w_plus, noise_mode=self.config.noise_mode).float()  # type: ignore[operator]
 
     def precision(self, mixed: bool) -> AbstractContextManager:

@@ -80,7 +80,7 @@ class PersonPairs:
         if drawn_share > 0 and teacher is None:
             raise ConfigError(f"drawn_share: got {drawn_share} without a generator to draw; give a teacher or set 0")
         self.portraits, self.teacher, self.drawn_share = portraits, teacher, drawn_share
-        _, self.person, counts = portraits.person.unique(return_inverse=True, return_counts=True)
+        _, self.person, counts = portraits.person.cpu().unique(return_inverse=True, return_counts=True)
         self.counts = counts  # frames of each person
         self.order = self.person.argsort(stable=True)  # rows, person by person
         self.place = self.order.argsort()  # where each row stands in that order
@@ -92,7 +92,7 @@ class PersonPairs:
             )
 
     def draw(self, count: int, random: torch.Generator) -> tuple[View, View, Tensor]:
-        """Two views and the person, int64 [count], counted from 0; all on the CPU."""
+        """Two views, where the portraits are, and the person, int64 [count], counted from 0."""
         drawn = round(self.drawn_share * count)
         parts = [pairs(n, random) for n, pairs in ((drawn, self._drawn), (count - drawn, self._frames)) if n]
         first, second, person = zip(*parts, strict=True)
@@ -111,11 +111,11 @@ class PersonPairs:
         assert teacher is not None
         driver = torch.randint(len(portraits), (count,), generator=random)
         column = torch.randint(portraits.partners.shape[1], (count,), generator=random)
-        row, conditioning = portraits.partners[driver, column], portraits.swapped[driver, column]
+        row, conditioning = portraits.partners[driver, column].cpu(), portraits.swapped[driver, column]
         with torch.no_grad():
             images = teacher.draw(teacher.generator.broadcast(teacher.w(conditioning)))
         landmarks = (conditioning[:, conditioning_names()["landmarks"]].unflatten(1, (68, 2)) + 1) / 2
-        return self._view(row), View(images.cpu(), landmarks), self.person[row]
+        return self._view(row), View(images.to(landmarks.device), landmarks), self.person[row]
 
     def _view(self, row: Tensor) -> View:
         return View(self.portraits.pictures(row), self.portraits.landmarks[row] / self.portraits.resolution)
@@ -167,7 +167,7 @@ class IdentityStage(Stage):
         faces = torch.cat([self._faces(view, random) for view in (a, b)])
         person = person.to(self.setup.device)
         with self.setup.autocast():
-            raw = self.module.embedder.raw(faces.to(self.setup.device))
+            raw = self.module.embedder.raw(faces)
         embeddings = F.normalize(raw.float(), dim=1)  # [2B, E]
         first, second = embeddings.chunk(2)
         if self.config.form == "pairs":
@@ -191,11 +191,12 @@ class IdentityStage(Stage):
 
     def _faces(self, view: View, random: torch.Generator) -> Tensor:
         """What the embedder sees in training: [B, 3, S, S]."""
-        config = self.config
-        rows, columns = crop_matrices(view.images.shape[-1], config.network.input_size)
-        faces = rows @ view.images @ columns.T
-        faces = exchange_surroundings(faces, in_id_crop(view.landmarks), config.surroundings, random)
-        mirrored = torch.rand(len(faces), 1, 1, 1, generator=random) < 0.5
+        config, device = self.config, self.setup.device
+        images, landmarks = view.images.to(device), view.landmarks.to(device)
+        rows, columns = (m.to(device) for m in crop_matrices(images.shape[-1], config.network.input_size))
+        faces = rows @ images @ columns.T
+        faces = exchange_surroundings(faces, in_id_crop(landmarks), config.surroundings, random)
+        mirrored = (torch.rand(len(faces), 1, 1, 1, generator=random) < 0.5).to(device)
         faces = torch.where(mirrored, faces.flip(3), faces)
         faces = augment.jitter_frame(faces, config.frame, random)
         faces = augment.jitter_colours(faces, config.colours, random)
@@ -248,10 +249,10 @@ def exchange_surroundings(faces: Tensor, landmarks: Tensor, share: float, random
     low, high = landmarks.amin(1), landmarks.amax(1)  # [B, 2]
     low = torch.stack([low[:, 0], low[:, 1] - 0.25 * (high[:, 1] - low[:, 1])], dim=1)
     centre, half = (low + high) / 2, (high - low) / 2
-    cells = (torch.arange(faces.shape[-1]) + 0.5) / faces.shape[-1]
+    cells = (torch.arange(faces.shape[-1], device=faces.device) + 0.5) / faces.shape[-1]
     x, y = (((cells - centre[:, i, None]) / half[:, i, None]).square() for i in (0, 1))  # [B, S]
     radius = (x[:, None, :] + y[:, :, None]).sqrt()  # [B, S, S], 1 on the ellipse
     inside = ((1.1 - radius) / 0.2).clamp(0, 1)[:, None]
-    chosen = torch.rand(len(faces), 1, 1, 1, generator=random) < share
+    chosen = (torch.rand(len(faces), 1, 1, 1, generator=random) < share).to(faces.device)
     mask = torch.where(chosen, inside, torch.ones_like(inside))
     return faces * mask + faces.roll(1, 0) * (1 - mask)

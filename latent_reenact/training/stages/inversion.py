@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from latent_reenact.models import EncoderConfig, ReStyleEncoder, StyleEncoder, StyleGAN2Generator
 from latent_reenact.models.identity import identity_loss
 from latent_reenact.models.layers import channels_last
+from latent_reenact.models.pyramid import pyramid_loss
 from latent_reenact.models.restyle import face_pool
 from latent_reenact.training import augment
 from latent_reenact.training.features import Features
 from latent_reenact.training.loop import LoopConfig
-from latent_reenact.training.losses.pictures import psnr, pyramid_loss
+from latent_reenact.training.losses.pictures import psnr
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
@@ -32,6 +33,7 @@ class InversionConfig:
     steps: int = 3  # at inference
     starts: tuple[float, ...] = (0.6, 0.3, 0.1)  # share of batches that begin after 0, 1, 2 ... steps
     w_weight: float = 1.0  # of the distance in w
+    factor_weight: float = 1.0  # of the distance in the factors that are read from w
     picture_weight: float = 1.0  # of the pyramid loss
     identity_weight: float = 0.5  # of 1 - cos between identity embeddings: ArcFace's place
     perceptual_weight: float = 0.1  # of the distance between our own networks' features: LPIPS' place
@@ -67,19 +69,21 @@ class InversionStage(Stage):
 
     def loss(self, random: torch.Generator, batch: int, phase: str) -> tuple[Tensor, Scalars]:
         index = torch.randint(len(self.train), (batch,), generator=random)
-        truth = self.train.pictures(index)
+        truth = self.train.pictures(index).to(self.setup.device)
         seen = truth.clone()
         degraded = round(self.config.degraded_share * batch)
         if degraded:
             seen[-degraded:] = augment.degrade(augment.jitter_colours(truth[-degraded:], 0.25, random), 1.0, random)
-        truth, images = truth.to(self.setup.device), self._pooled(seen.to(self.setup.device))
+        images = self._pooled(seen)
         steps = int(torch.multinomial(torch.tensor(self.config.starts), 1, generator=random))
         w_plus, estimate = self._roll_out(images, steps)
         w_plus = self._step(images, estimate, w_plus)
-        distance = self.teacher.error(w_plus, self.teacher.w(self.train.conditioning[index]))
+        w = self.teacher.w(self.train.conditioning[index])
+        distance, wrong = self.teacher.error(w_plus, w), self.teacher.factor_error(w_plus, w)
         drawn = max(1, int(self.config.picture_share * batch))
         loss, scalars = self._picture_loss(w_plus[:drawn], truth[:drawn], self.train.landmarks[index[:drawn]])
-        return self.config.w_weight * distance + loss, {"w": distance, **scalars}
+        loss = loss + self.config.w_weight * distance + self.config.factor_weight * wrong
+        return loss, {"w": distance, "factors": wrong, **scalars}
 
     def _picture_loss(self, w_plus: Tensor, truth: Tensor, landmarks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         config, image = self.config, self.teacher.draw(w_plus)

@@ -7,6 +7,7 @@ A plain mapping network learns z -> w from such pairs, so that the exported gene
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,12 @@ from latent_reenact.models.stylegan2 import GeneratorConfig, MappingNetwork, Sty
 from latent_reenact.synthface import LATENT_DIM, Mesh, conditioning, factors_from_latent, sample_latent
 from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.optim import OptimizerConfig
-from latent_reenact.training.stage import Measures, Scalars, Stage
+from latent_reenact.training.preparation.cluster import core_count, map_locally
+from latent_reenact.training.shards.portraits import landmarks_only
+from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
 from latent_reenact.training.targets import Teacher
+
+_SHARED_WORK = 4096  # samples from which on starting processes pays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,10 @@ class MappingStage(Stage):
         self.n_train = len(z) * 9 // 10
         self.spread = float((w - w.mean(0)).square().mean().sqrt())
 
+    def start(self, setup: Setup) -> None:
+        super().start(setup)
+        self.z, self.w = self.z.to(setup.device), self.w.to(setup.device)
+
     def loss(self, random: torch.Generator, batch: int, phase: str) -> tuple[Tensor, Scalars]:
         index = torch.randint(self.n_train, (batch,), generator=random)
         return self._error(self.module, self.z[index], self.w[index]), {}
@@ -51,7 +60,7 @@ class MappingStage(Stage):
         return Measures(scalars={"unexplained": float(error)})
 
     def _error(self, module: nn.Module, z: Tensor, w: Tensor) -> Tensor:
-        return ((module(z.to(self.setup.device)) - w.to(self.setup.device)) / self.spread).square().mean()
+        return ((module(z) - w) / self.spread).square().mean()
 
 
 @torch.no_grad()
@@ -59,12 +68,19 @@ def sample_pairs(teacher: Teacher, mesh: Mesh, config: MappingConfig, fabric: Fa
     """(z [N, LATENT_DIM], w [N, D]) of random portraits; nothing is rendered, and the processes share the work."""
     z = np.stack([sample_latent(config.seed, i) for i in range(config.samples)]).astype(np.float32)
     w = torch.zeros(config.samples, len(teacher.average), device=fabric.device)
-    for rows in np.array_split(np.array_split(np.arange(len(z)), fabric.world_size)[fabric.global_rank], 64):
-        if len(rows):
-            inputs = np.stack([conditioning(factors_from_latent(z[i]), mesh) for i in rows])
-            w[torch.from_numpy(rows)] = teacher.w(torch.from_numpy(inputs))
+    mine = np.array_split(np.arange(len(z)), fabric.world_size)[fabric.global_rank]
+    parts = [rows for rows in np.array_split(mine, 64) if len(rows)]
+    jobs = core_count() // fabric.world_size if len(z) >= _SHARED_WORK else 1
+    inputs = map_locally(partial(_conditioning, mesh=landmarks_only(mesh)), [z[rows] for rows in parts], jobs=jobs)
+    for rows, part in zip(parts, inputs, strict=True):
+        w[torch.from_numpy(rows)] = teacher.w(torch.from_numpy(part))
     shared: Tensor = fabric.all_reduce(w, reduce_op="sum")  # type: ignore[assignment]
     return torch.from_numpy(z), shared.cpu()
+
+
+def _conditioning(z: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """z [N, LATENT_DIM] -> conditioning [N, K]."""
+    return np.stack([conditioning(factors_from_latent(one), mesh) for one in z])
 
 
 def train_mapping(

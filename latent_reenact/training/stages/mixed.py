@@ -14,8 +14,8 @@ from torch import Tensor
 
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import FactorGenerator
+from latent_reenact.models.pyramid import pyramid_loss
 from latent_reenact.models.stylegan2 import NoiseMode
-from latent_reenact.training.losses.pictures import pyramid_loss
 from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stage import Measures, Scalars
 from latent_reenact.training.stages import paired
@@ -30,6 +30,7 @@ class MixedConfig(GameConfig):
     noise_mode: NoiseMode = "const"
     regression_weight: float = 1.0
     eye_mouth_weight: float = 3.0  # added to the regression's weight round eyes and mouth
+    portraits: int | None = None  # the first so many; all by default
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,11 +21,12 @@ from latent_reenact.models.motion import (
     MotionMapper,
     MotionMapperConfig,
 )
+from latent_reenact.models.pyramid import pyramid_loss
 from latent_reenact.synthface import conditioning_names
 from latent_reenact.training import augment
 from latent_reenact.training.controls import CONTROL_SCALES, control_values, fit_scales
 from latent_reenact.training.loop import LoopConfig
-from latent_reenact.training.losses.pictures import psnr, pyramid_loss
+from latent_reenact.training.losses.pictures import psnr
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.shards.motion import MOTION_SIZE
 from latent_reenact.training.shards.portraits import PortraitSet
@@ -34,6 +35,7 @@ from latent_reenact.training.stages.paired import eye_mouth_weight, sheet
 from latent_reenact.training.targets import Teacher
 
 _LANDMARKS = conditioning_names()["landmarks"]
+MOTION_BLOCKS = ("expression", "rotation", "pose", "gaze")  # of the conditioning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,12 @@ class MotionConfig:
     mapper: MotionMapperConfig
     loop: LoopConfig
     optimizer: OptimizerConfig
-    portraits: int = 24_576  # training portraits used: a whole number of shards
+    portraits: int | None = 24_576  # the first training portraits; all by default
+    partners: int = 6  # people whom each of them drives
     identity_steps: int = 1  # of the inversion for the identities; further ones draw a picture each
+    exact_share: float = 0.5  # of each batch whose identities are exact: refined inversions lie between the two
     picture_weight: float = 1.0  # of the pyramid loss, beside the distance in w
+    factor_weight: float = 1.0  # of the distance in the factors of motion, read from w
     picture_share: float = 0.5  # of each batch that is drawn: drawing costs most of a step
     motion_weight: float = 0.3  # of reading the true factors from the bottleneck
     control_weight: float = 0.1
@@ -92,7 +97,7 @@ class MotionStage(Stage):
         identities: tuple[Tensor, Tensor],
     ) -> None:
         self.config, self.teacher, self.train, self.test = config, teacher, train, test
-        self.train_identities, self.test_identities = identities
+        self.train_identities, self.test_identities = identities[0].to(train.images.device), identities[1]
         self.module = channels_last(MotionNetworks(config))
         self.optimizers = {"": config.optimizer}
         self.factor_mean, self.factor_std = fit_scales(train.motion)
@@ -106,19 +111,19 @@ class MotionStage(Stage):
         index = torch.randint(len(self.train), (batch,), generator=random)
         column = torch.randint(self.train.partners.shape[1], (batch,), generator=random)
         conditioning = self.train.swapped[index, column].to(device)
-        identity = self.train_identities[self.train.partners[index, column]].to(device)
-        w_plus, motion, factors = self._forward(self._augmented(index, random).to(device), identity)
+        identity = self._identities(self.train.partners[index, column])
+        w_plus, motion, factors = self._forward(self._augmented(index, random), identity)
 
         w = self.teacher.w(conditioning)
-        distance = self.teacher.error(w_plus, w)
+        distance, wrong = self.teacher.error(w_plus, w), self.teacher.factor_error(w_plus, w, MOTION_BLOCKS)
         drawn = max(1, int(self.config.picture_share * batch))
         picture = self._picture_loss(w_plus[:drawn], w[:drawn], conditioning[:drawn])
         true_factors = (self.train.motion[index] - self.factor_mean) / self.factor_std
-        read = F.smooth_l1_loss(factors, true_factors.to(device), beta=0.5)
+        read = F.mse_loss(factors, true_factors.to(device))  # L1 would read what is rare, such as frowns, as never
         control = self._control_loss(motion, self.train.motion[index].to(device))
-        loss = distance + self.config.picture_weight * picture
+        loss = distance + self.config.picture_weight * picture + self.config.factor_weight * wrong
         loss = loss + self.config.motion_weight * read + self.config.control_weight * control
-        return loss, {"w": distance, "picture": picture, "factors": read, "control": control}
+        return loss, {"w": distance, "picture": picture, "factors": wrong, "read": read, "control": control}
 
     def evaluate(self, average: nn.Module) -> Measures:
         device = self.setup.device
@@ -148,13 +153,20 @@ class MotionStage(Stage):
         scalars |= {"control_r": sum(r.values()) / len(r), f"worst_r_{worst}": r[worst]}
         return Measures(scalars=scalars, pictures={"sheet": sheet(rows)})
 
+    def _identities(self, rows: Tensor) -> Tensor:
+        """[B, L, D]: the first ones exact, the others inverted."""
+        inverted = self.train_identities[rows].to(self.setup.device)
+        exact = round(self.config.exact_share * len(rows))
+        w = self.teacher.w(self.train.conditioning[rows[:exact]])
+        return torch.cat([w[:, None].expand(-1, inverted.shape[1], -1), inverted[exact:]])
+
     def _forward(self, driving: Tensor, identity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with self.setup.autocast():
             w_plus, motion, factors = self.module(driving, identity)
         return w_plus.float(), motion, factors
 
     def _augmented(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        images, strength = self.train.pictures(index), self.config.augmentation
+        images, strength = self.train.pictures(index).to(self.setup.device), self.config.augmentation
         images = augment.jitter_frame(images, strength, generator)
         images = augment.shade(images, strength, generator)
         images = augment.jitter_colours(images, strength, generator)

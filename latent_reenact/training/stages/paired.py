@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from latent_reenact.models import FactorGenerator, FactorMapping, FactorMappingConfig
 from latent_reenact.models.layers import channels_last
 from latent_reenact.models.pixels import to_pixels
+from latent_reenact.models.pyramid import pyramid_loss
 from latent_reenact.models.stylegan2 import GeneratorConfig, SynthesisNetwork
-from latent_reenact.synthface import eye_mouth_mask
+from latent_reenact.synthface.landmarks import EYE_MOUTH_BOXES
 from latent_reenact.training.checkpoints import Checkpoints
 from latent_reenact.training.loop import Loop, LoopConfig
-from latent_reenact.training.losses.pictures import psnr, pyramid_loss
+from latent_reenact.training.losses.pictures import psnr
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.shards.portraits import PortraitSet
 from latent_reenact.training.stage import Measures, Scalars, Setup, Stage
@@ -35,6 +36,7 @@ class GrowthConfig:
 
     loop: LoopConfig
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(kind="muon", lr=8e-3))
+    portraits: int | None = None  # the first so many; small pictures need fewer, which are there sooner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +54,23 @@ def eye_mouth_weight(landmarks: Tensor, resolution: int, extra: float) -> Tensor
 
     landmarks [B, 68, 2] in pixels -> [B, 1, R, R].
     """
-    inside = torch.from_numpy(eye_mouth_mask(landmarks.cpu().numpy(), resolution))  # [B, R, R]
-    weight = 1 + extra * inside[:, None]
-    return (weight / weight.mean()).to(landmarks.device)
+    weight = 1 + extra * eye_mouth_mask(landmarks, resolution)[:, None]
+    return weight / weight.mean()
+
+
+def eye_mouth_mask(landmarks: Tensor, size: int) -> Tensor:
+    """`synthface.eye_mouth_mask` where the losses are computed: [B, 68, 2] in pixels -> [B, size, size] in 0 .. 1."""
+    centres = torch.arange(size, device=landmarks.device) + 0.5
+    masks = []
+    for first, last, across, down in EYE_MOUTH_BOXES:
+        low, high = landmarks[:, first:last].amin(1), landmarks[:, first:last].amax(1)  # [B, 2]
+        centre, half = (low + high) / 2, (high - low) / 2
+        width = half[:, :1] * (1 + across) + 0.5
+        height = torch.maximum(half[:, 1:] * (1 + down), half[:, :1] * 0.45) + 0.5
+        dx, dy = (centres - centre[:, :1]).abs() / width, (centres - centre[:, 1:]).abs() / height  # [B, size]
+        distance = torch.maximum(dx[:, None, :], dy[:, :, None])
+        masks.append(((1.5 - distance) * 2).clamp(0, 1))
+    return torch.stack(masks).amax(0)
 
 
 class PairedStage(Stage):
@@ -104,15 +120,15 @@ def paired_measures(average: FactorGenerator, test: PortraitSet, setup: Setup) -
 
 def train_generator(
     config: PairedConfig,
-    load: Callable[[int], tuple[PortraitSet, PortraitSet]],
+    load: Callable[[int, int | None], tuple[PortraitSet, PortraitSet]],
     folder: Path,
     fabric: Fabric,
     start: Mapping[str, nn.Module] = MappingProxyType({}),
 ) -> FactorGenerator:
     """Grow the generator through `config.growth`, going on at the last resolution that was begun.
 
-    load: resolution -> training and held-out portraits. start: networks `factors` and `generator` to go on from, at the
-    last resolution alone.
+    load: resolution, count -> training and held-out portraits. start: networks `factors` and `generator` to go on from,
+        at the last resolution alone.
     """
     state: dict[str, Tensor] = {}
     generator = None
@@ -120,7 +136,7 @@ def train_generator(
     begun = [i for i, (resolution, _) in enumerate(growths) if Checkpoints(folder / f"{resolution}").paths()]
     first = len(growths) - 1 if start else max(begun, default=0)
     for resolution, growth in growths[first:]:
-        train, test = load(resolution)
+        train, test = load(resolution, growth.portraits)
         generator = grown(replace(config.generator, resolution=resolution), config.factor_layers, train, state)
         if start:
             generator.factors.load_state_dict(start["factors"].state_dict())

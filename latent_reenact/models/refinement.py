@@ -1,0 +1,78 @@
+"""Refined inversion: a few steps of optimisation from where an encoder ends.
+
+The encoder gives the start and the optimisation the likeness (Zhu et al. 2016, arXiv 1609.03552, section 3.2;
+Image2StyleGAN, arXiv 1904.03189). What is minimised over w_plus:
+
+    pyramid(G(w_plus), picture) + a (1 - cos of identities) + b |w_plus - start|² + c |w_plus - its mean over layers|²
+
+The last two keep w_plus where mapper and directions know their way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from latent_reenact.errors import ConfigError
+from latent_reenact.models.identity import identity_loss
+from latent_reenact.models.pyramid import pyramid_loss
+from latent_reenact.models.stylegan2 import StyleGAN2Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinementConfig:
+    """How an inversion is refined. Squared distances in w are means over layers and coordinates."""
+
+    steps: int = 30
+    learning_rate: float = 0.08  # of Adam; warmed up over five steps, and down to zero from the middle on
+    identity_weight: float = 0.5
+    start_weight: float = 0.05
+    layers_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.learning_rate <= 0:
+            raise ConfigError(
+                f"refinement: got {self.steps} steps at a rate of {self.learning_rate}, "
+                "expected 0 or more steps at a rate above 0"
+            )
+
+
+def refine(
+    generator: StyleGAN2Generator,
+    images: Tensor,
+    start: Tensor,
+    config: RefinementConfig,
+    identity: nn.Module | None = None,
+) -> Tensor:
+    """w_plus whose picture is nearer to `images` than that of `start`.
+
+    Args:
+        generator: frozen.
+        images: [B, 3, R, R] in [-1, 1], at the generator's resolution.
+        start: w_plus [B, L, D] of an encoder.
+        identity: an embedder of aligned faces; without it that term is left out.
+
+    Returns:
+        [B, L, D]; `start` where there are no steps.
+    """
+    start = start.detach().clone()
+    with torch.enable_grad():
+        w_plus = start.clone().requires_grad_(True)
+        optimizer = torch.optim.Adam([w_plus], lr=config.learning_rate)
+        for step in range(config.steps):
+            optimizer.param_groups[0]["lr"] = config.learning_rate * _rate(step, config.steps)
+            drawn = generator.synthesis(w_plus)
+            loss = pyramid_loss(drawn, images, torch.ones_like(images[:, :1]))
+            if identity is not None:
+                loss = loss + config.identity_weight * identity_loss(identity, drawn, images)
+            loss = loss + config.start_weight * (w_plus - start).square().mean()
+            loss = loss + config.layers_weight * (w_plus - w_plus.mean(1, keepdim=True)).square().mean()
+            (w_plus.grad,) = torch.autograd.grad(loss * len(images), w_plus)  # each sample as if it were alone
+            optimizer.step()
+    return w_plus.detach()
+
+
+def _rate(step: int, steps: int) -> float:
+    return min(1.0, (step + 1) / 5) * min(1.0, 2 * (steps - step) / steps)
