@@ -18,19 +18,12 @@ from latent_reenact.evaluation.world import Progress, World
 from latent_reenact.face import head_pose
 from latent_reenact.metrics import RATIO_NAMES, aspect_ratios, nmse_landmarks, pearson, pose_mae, psnr
 from latent_reenact.synthface import Portrait
-from latent_reenact.synthface.factors import EXPRESSION_INDEX
+from latent_reenact.synthface.factors import EXPRESSION_INDEX, EXPRESSION_SLIDERS
 
+_BLINKS = ("blink_left", "blink_right")
 EXPRESSION_CONTROLS = {
-    "smile": ("mouthSmile_L", "mouthSmile_R"),
-    "jaw_open": ("jawOpen",),
-    "pucker": ("mouthPucker",),
-    "frown": ("mouthFrown_L", "mouthFrown_R"),
-    "sneer": ("noseSneer_L", "noseSneer_R"),
-    "brows_up": ("browInnerUp_L", "browInnerUp_R"),
-    "brows_down": ("browDown_L", "browDown_R"),
-    "blink": ("eyeBlink_L", "eyeBlink_R"),
-    "eyes_wide": ("eyeWide_L", "eyeWide_R"),
-    "squint": ("eyeSquint_L", "eyeSquint_R"),
+    **{name: shapes for name, shapes in EXPRESSION_SLIDERS.items() if name not in _BLINKS},
+    "blink": EXPRESSION_SLIDERS["blink_left"] + EXPRESSION_SLIDERS["blink_right"],
 }
 """Name -> the blendshapes whose mean it is."""
 CONTROLS = ("yaw", "pitch", *EXPRESSION_CONTROLS)

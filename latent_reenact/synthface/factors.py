@@ -32,6 +32,20 @@ EXPRESSION_NAMES = (
 """The 53 ARKit-style blendshapes of ICT-FaceKit, in the order of the mesh archive and of every vector."""
 
 EXPRESSION_INDEX = {name: i for i, name in enumerate(EXPRESSION_NAMES)}
+EXPRESSION_SLIDERS = {
+    "smile": ("mouthSmile_L", "mouthSmile_R"),
+    "jaw_open": ("jawOpen",),
+    "pucker": ("mouthPucker",),
+    "frown": ("mouthFrown_L", "mouthFrown_R"),
+    "sneer": ("noseSneer_L", "noseSneer_R"),
+    "brows_up": ("browInnerUp_L", "browInnerUp_R"),
+    "brows_down": ("browDown_L", "browDown_R"),
+    "blink_left": ("eyeBlink_L",),
+    "blink_right": ("eyeBlink_R",),
+    "eyes_wide": ("eyeWide_L", "eyeWide_R"),
+    "squint": ("eyeSquint_L", "eyeSquint_R"),
+}
+"""Slider -> the blendshapes whose mean it is."""
 
 HAIR_STYLES = (
     *("bald", "buzz", "short_swept", "quiff", "caesar", "side_part", "bob", "bob_fringe", "long_centre", "long_side"),

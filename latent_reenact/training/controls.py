@@ -5,23 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from latent_reenact.synthface.factors import EXPRESSION_NAMES
+from latent_reenact.synthface.factors import EXPRESSION_NAMES, EXPRESSION_SLIDERS
 from latent_reenact.training.shards.motion import POSE_NAMES
 
-# slider -> the blendshapes whose mean it is
-EXPRESSION_SLIDERS = {
-    "smile": ("mouthSmile_L", "mouthSmile_R"),
-    "jaw_open": ("jawOpen",),
-    "pucker": ("mouthPucker",),
-    "frown": ("mouthFrown_L", "mouthFrown_R"),
-    "sneer": ("noseSneer_L", "noseSneer_R"),
-    "brows_up": ("browInnerUp_L", "browInnerUp_R"),
-    "brows_down": ("browDown_L", "browDown_R"),
-    "blink_left": ("eyeBlink_L",),
-    "blink_right": ("eyeBlink_R",),
-    "eyes_wide": ("eyeWide_L", "eyeWide_R"),
-    "squint": ("eyeSquint_L", "eyeSquint_R"),
-}
 # slider -> its typical size, in its own unit
 CONTROL_SCALES = {
     "yaw_deg": 15.0,

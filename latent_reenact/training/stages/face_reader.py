@@ -14,8 +14,9 @@ from latent_reenact.metrics import pearson
 from latent_reenact.models.face_reader import FaceReader, FaceReaderConfig, FaceReading
 from latent_reenact.models.layers import channels_last
 from latent_reenact.models.pixels import to_pixels
+from latent_reenact.synthface.factors import EXPRESSION_SLIDERS
 from latent_reenact.training import augment
-from latent_reenact.training.controls import CONTROL_SCALES, EXPRESSION_SLIDERS, control_values
+from latent_reenact.training.controls import CONTROL_SCALES, control_values
 from latent_reenact.training.loop import LoopConfig
 from latent_reenact.training.optim import OptimizerConfig
 from latent_reenact.training.shards.motion import POSE_NAMES
