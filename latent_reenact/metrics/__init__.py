@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 _EXPORTS = {
     "GaussianFit": "frechet",
     "frechet_distance": "frechet",
+    "frechet_of_pictures": "frechet",
     "laplacian_energy": "sharpness",
     "RATIO_NAMES": "faces",
     "aspect_ratios": "faces",
@@ -18,8 +19,14 @@ _EXPORTS = {
     "pearson": "faces",
     "pose_mae": "faces",
     "prmse": "faces",
+    "perceptual_distance": "pictures",
     "psnr": "pictures",
     "ssim": "pictures",
+    "au_correlation": "units",
+    "aucon": "units",
+    "csim": "people",
+    "id_percent": "people",
+    "stranger_threshold": "people",
 }
 
 __all__ = [*_EXPORTS]
@@ -36,8 +43,10 @@ if TYPE_CHECKING:  # what __getattr__ serves, for readers and type checkers
         prmse,
     )
     from latent_reenact.metrics.frechet import GaussianFit, frechet_distance
-    from latent_reenact.metrics.pictures import psnr, ssim
+    from latent_reenact.metrics.people import csim, id_percent, stranger_threshold
+    from latent_reenact.metrics.pictures import perceptual_distance, psnr, ssim
     from latent_reenact.metrics.sharpness import laplacian_energy
+    from latent_reenact.metrics.units import au_correlation, aucon
 
 
 def __getattr__(name: str) -> Any:

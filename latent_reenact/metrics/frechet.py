@@ -6,6 +6,7 @@ since the numbers of two networks do not compare.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,3 +44,13 @@ def frechet_distance(a: GaussianFit, b: GaussianFit) -> float:
     shared = np.sqrt(np.linalg.eigvalsh(root @ b.covariance @ root).clip(min=0)).sum()
     shift = float(((a.mean - b.mean) ** 2).sum())
     return max(0.0, shift + float(np.trace(a.covariance) + np.trace(b.covariance) - 2 * shared))
+
+
+def frechet_of_pictures(a: np.ndarray, b: np.ndarray, features: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Fréchet distance of two sets of pictures; FID only where `features` is the Inception network that FID names.
+
+    Args:
+        a, b: uint8 [N, H, W, 3] and [M, H, W, 3], or whatever `features` takes.
+        features: pictures -> [N, D].
+    """
+    return frechet_distance(GaussianFit.of(features(a)), GaussianFit.of(features(b)))

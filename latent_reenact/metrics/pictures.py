@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -40,6 +42,28 @@ def ssim(a: np.ndarray, b: np.ndarray, *, peak: float = 255.0) -> float:
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
     return float((luminance * structure).mean())
+
+
+def perceptual_distance(a: np.ndarray, b: np.ndarray, distance: Any) -> np.ndarray:
+    """How different pictures look to a network; LPIPS only where `distance` is `models.LPIPS` with published weights.
+
+    Args:
+        a, b: uint8 [N, H, W, 3].
+        distance: a module on pictures [N, 3, H, W] in [-1, 1], such as `models.LPIPS` or `models.FeatureDistance`.
+
+    Returns:
+        float64 [N].
+    """
+    import torch
+
+    one, other = np.asarray(a), np.asarray(b)
+    if one.shape != other.shape or one.ndim != 4 or one.shape[3] != 3:
+        raise ValueError(f"got pictures {list(one.shape)} and {list(other.shape)}, expected two [N, H, W, 3] of a size")
+    parameter = next(iter(distance.parameters()), None) if hasattr(distance, "parameters") else None
+    device = "cpu" if parameter is None else parameter.device
+    with torch.inference_mode():
+        x, y = (torch.from_numpy(p).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1 for p in (one, other))
+        return distance(x, y).double().cpu().numpy()
 
 
 def _window(image: np.ndarray) -> np.ndarray:
