@@ -22,6 +22,7 @@ from latent_reenact.models.motion import MotionControl, MotionEncoder, MotionMap
 from latent_reenact.models.resnet import ResNet
 from latent_reenact.models.restyle import ReStyleEncoder
 from latent_reenact.models.stylegan2 import StyleGAN2Generator
+from latent_reenact.models.unfilled import unfilled
 from latent_reenact.weights import ModelFolder, resolve, write_model
 
 _SIMPLE: dict[str, Any] = {
@@ -57,7 +58,7 @@ def load_networks(model: str | Path, *, device: str | torch.device = "cpu") -> d
     folder = ModelFolder(resolve(model))
     networks: dict[str, nn.Module] = {}
     for name, entry in folder.networks.items():
-        with torch.device("meta"):  # no memory, no random numbers: every tensor comes from the file
+        with unfilled():  # every tensor comes from the file
             network = build_network(name, entry, networks, where=f"{folder.name}/{name}: ")
         _load(network, folder.tensors(name), f"{folder.name}/{name}")
         networks[name] = network.to(device).eval().requires_grad_(False)

@@ -15,6 +15,7 @@ from latent_reenact.config import to_dict
 from latent_reenact.errors import CorruptFileError, OutputError, UsageError
 from latent_reenact.models.build import build_network, describe_differences
 from latent_reenact.models.stylegan2 import StyleGAN2Generator
+from latent_reenact.models.unfilled import unfilled
 from latent_reenact.third_party.estimators import join_lpips
 from latent_reenact.third_party.recognise import Upstream, read_upstream
 from latent_reenact.third_party.upstream import Network
@@ -146,7 +147,7 @@ def _check(networks: dict[str, Network], notes: list[str]) -> None:
     built: dict[str, torch.nn.Module] = {}
     problems = []
     for name, network in networks.items():
-        with torch.device("meta"):
+        with unfilled():
             built[name] = build_network(name, {"class": network.kind, "config": to_dict(network.config)}, built)
         problems += [f"{name}: {difference}" for difference in describe_differences(built[name], network.state)]
         problems += [
