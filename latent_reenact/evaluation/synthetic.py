@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latent_reenact.errors import ConfigError
+from latent_reenact.errors import ConfigError, UsageError
 from latent_reenact.evaluation.inversion import measure_inversion
 from latent_reenact.evaluation.judges import Judges, OutsideJudge
 from latent_reenact.evaluation.looks import FRECHET_BAR, measure_frechet, measure_looks
@@ -64,6 +64,8 @@ def evaluate(
     """
     config = config or SyntheticConfig()
     reenactor = load(model, device=device)
+    if not isinstance(reenactor, LatentReenactor):
+        raise UsageError(f"{model} runs the linear baseline, which reads clips; this protocol measures latent models")
     panel = None if judges is None else Judges.load(judges, device=reenactor.device)
     world = World(Renderer(load_mesh(mesh)), reenactor.resolution, config.seed)
     factors = load_networks(resolve(model), device=reenactor.device).get("factors")

@@ -25,6 +25,7 @@ from latent_reenact.models.motion import (
 from latent_reenact.models.resnet import ResNet, ResNetConfig
 from latent_reenact.models.restyle import ReStyleEncoder
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
+from latent_reenact.models.unit_readers import UnitMotion
 
 __all__ = [
     "LPIPS",
@@ -61,6 +62,7 @@ __all__ = [
     "ResNetConfig",
     "StyleEncoder",
     "StyleGAN2Generator",
+    "UnitMotion",
     "UnitMotionEncoder",
     "UnitMotionEncoderConfig",
     "load_network",

@@ -61,6 +61,11 @@ class MotionEncoder(nn.Module):
         )
         self.linear = EqualLinear(config.bottleneck, config.n_styles * config.motion_dim)
 
+    @property
+    def input_size(self) -> int:
+        """Side of the pictures that the encoder looks at."""
+        return self.config.input_size
+
     def bottleneck(self, images: Tensor) -> Tensor:
         """images [B, 3, H, W] in [-1, 1], aligned -> [B, bottleneck]."""
         size = self.config.input_size

@@ -9,16 +9,18 @@ _EXPORTS = {
     "Identity": "identity",
     "LatentNetworks": "latent",
     "LatentReenactor": "latent",
+    "LinearReenactor": "linear",
     "Reenactor": "protocol",
     "Result": "protocol",
     "load": "loading",
 }
 
-__all__ = ["Identity", "LatentNetworks", "LatentReenactor", "Reenactor", "Result", "load"]
+__all__ = ["Identity", "LatentNetworks", "LatentReenactor", "LinearReenactor", "Reenactor", "Result", "load"]
 
 if TYPE_CHECKING:
     from latent_reenact.systems.identity import Identity
     from latent_reenact.systems.latent import LatentNetworks, LatentReenactor
+    from latent_reenact.systems.linear import LinearReenactor
     from latent_reenact.systems.loading import load
     from latent_reenact.systems.protocol import Reenactor, Result
 

@@ -72,7 +72,8 @@ def convert(
     from latent_reenact.systems.loading import load
 
     reenactor = load(model, device=device)
-    assert isinstance(reenactor, LatentReenactor)
+    if not isinstance(reenactor, LatentReenactor):
+        raise UsageError(f"{model} runs the linear baseline, whose identities come from clips; name a latent model")
     return _write_identities(squeezed, Path(out), reenactor, Path(files[0]).stem)
 
 

@@ -6,10 +6,9 @@ g = G(M(E_i(identity) + E_m(driving)))     (+ is concatenation)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,14 +16,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, UsageError
-from latent_reenact.face import Alignment, DlibDetector, FaceTrack, TrackedFrame, alignment_from_landmarks, choose_face
-from latent_reenact.face import align as cut
+from latent_reenact.face import Alignment, TrackedFrame
 from latent_reenact.face.detect import FaceDetector, Which
 from latent_reenact.face.track import Smoothing
-from latent_reenact.media import VideoReader, read_image
-from latent_reenact.models import MotionControl, MotionEncoder, MotionMapper, ReStyleEncoder, StyleGAN2Generator
-from latent_reenact.models.pixels import from_pixels, to_pixels
+from latent_reenact.models import (
+    MotionControl,
+    MotionEncoder,
+    MotionMapper,
+    ReStyleEncoder,
+    StyleGAN2Generator,
+    UnitMotion,
+)
+from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.refinement import RefinementConfig, refine
+from latent_reenact.systems.cutting import FaceCutter, open_frames, pixels
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
 
@@ -35,7 +40,7 @@ class LatentNetworks:
 
     generator: StyleGAN2Generator
     inversion: ReStyleEncoder
-    motion_encoder: MotionEncoder
+    motion_encoder: MotionEncoder | UnitMotion
     mapper: MotionMapper
     control: MotionControl | None = None
     identity: nn.Module | None = None  # embedder of aligned faces, for refined inversions
@@ -63,8 +68,8 @@ class LatentReenactor:
     ) -> None:
         self.networks, self._name, self._framing = networks, name, framing
         self._refinement = refinement or RefinementConfig(steps=0)
-        self._detector = detector
         self.device = next(networks.generator.parameters()).device
+        self._cutter = FaceCutter(self.crop_size, framing, detector)
 
     @property
     def name(self) -> str:
@@ -85,17 +90,10 @@ class LatentReenactor:
         return () if self.networks.control is None else self.networks.control.config.controls
 
     @property
-    def detector(self) -> FaceDetector:
-        """Made on first use: pictures that come aligned need none."""
-        if self._detector is None:
-            self._detector = DlibDetector()
-        return self._detector
-
-    @property
     def crop_size(self) -> int:
         """Side of the aligned crop: enough for every network that reads it."""
         networks = self.networks
-        return max(self.resolution, networks.inversion.input_size, networks.motion_encoder.config.input_size)
+        return max(self.resolution, networks.inversion.input_size, networks.motion_encoder.input_size)
 
     # -- one picture --------------------------------------------------------------------------------------------
 
@@ -105,7 +103,7 @@ class LatentReenactor:
         Raises:
             NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
         """
-        tracked = self._track_picture(picture, face)
+        tracked = self._cutter.track_picture(picture, face)
         return tracked.image, tracked.alignment
 
     def identity(
@@ -119,8 +117,8 @@ class LatentReenactor:
             aligned: the picture is already cut as the model wants it.
             refine_steps: of optimisation after the encoder's; by default as many as the model asks for.
         """
-        crop = _pixels(picture) if aligned else self._crop(self._track_picture(picture, face))
-        images = self._tensor([crop])
+        crop = pixels(picture) if aligned else self._cutter.crop(self._cutter.track_picture(picture, face))
+        images = self._cutter.tensor([crop], self.device)
         w_plus = self._invert(images, refine_steps)
         with torch.inference_mode():
             motion = self.networks.motion_encoder(images)
@@ -155,7 +153,7 @@ class LatentReenactor:
         with torch.inference_mode():
             image = self.networks.generator.synthesis(torch.tensor(w_plus, device=self.device)[None].float())
             drawn = to_pixels(image)[0]
-            motion = self.networks.motion_encoder(self._tensor([drawn]))
+            motion = self.networks.motion_encoder(self._cutter.tensor([drawn], self.device))
         return Identity(
             w_plus=np.asarray(w_plus, dtype=np.float32),
             motion=motion[0].cpu().numpy(),
@@ -181,10 +179,10 @@ class LatentReenactor:
             NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError, ConfigError.
         """
         self._check(identity)
-        tracked = None if aligned else self._track_picture(driving, face)
-        crop = _pixels(driving) if tracked is None else self._crop(tracked)
+        tracked = None if aligned else self._cutter.track_picture(driving, face)
+        crop = pixels(driving) if tracked is None else self._cutter.crop(tracked)
         with torch.inference_mode():
-            motion = self.networks.motion_encoder(self._tensor([crop]))
+            motion = self.networks.motion_encoder(self._cutter.tensor([crop], self.device))
             if relative:
                 motion = self._own_motion(identity) + motion - self._neutral()
             return self._draw(identity, motion, [tracked], "reenact")[0]
@@ -240,8 +238,7 @@ class LatentReenactor:
         if batch < 1:
             raise UsageError(f"batch: got {batch}, expected at least 1")
         with contextlib.ExitStack() as stack:
-            frames = self._open(driving, stack)
-            tracked = _uncut(frames) if aligned else self._track(frames, face, smoothing)
+            tracked = self._cutter.track(open_frames(driving, stack), face, smoothing, aligned=aligned)
             reference = last = None
             while chunk := list(islice(tracked, batch)):
                 with torch.inference_mode():
@@ -253,23 +250,10 @@ class LatentReenactor:
                     results = self._draw(identity, motion, chunk, "reenact")
                 yield from results
 
-    @staticmethod
-    def _open(driving: Frames, stack: contextlib.ExitStack) -> VideoReader | Iterable[np.ndarray]:
-        return stack.enter_context(VideoReader(driving)) if isinstance(driving, str | Path) else driving
-
-    def _track(
-        self, frames: VideoReader | Iterable[np.ndarray], face: Which, smoothing: Smoothing
-    ) -> Iterator[TrackedFrame]:
-        fps, name = 25.0, "the video"
-        if isinstance(frames, VideoReader):
-            fps, name = float(frames.info.fps), str(frames.path)
-        track = FaceTrack(self.detector, which=face, smoothing=smoothing, scale=self.framing, fps=fps, name=name)
-        return iter(track.stream(frames))
-
     def _motion_of(self, chunk: list[TrackedFrame], last: Tensor | None, aligned: bool) -> Tensor:
         """Motion [B, L, N] of each frame; where no face was found, that of the frame before."""
-        crops = [frame.image if aligned else self._crop(frame) for frame in chunk]
-        motion = self.networks.motion_encoder(self._tensor(crops))
+        crops = [frame.image if aligned else self._cutter.crop(frame) for frame in chunk]
+        motion = self.networks.motion_encoder(self._cutter.tensor(crops, self.device))
         if aligned:
             return motion
         for i, frame in enumerate(chunk):
@@ -290,22 +274,6 @@ class LatentReenactor:
             Result(image, code, own, tracked, operation, self.name)
             for image, code, own, tracked in zip(images, codes, motions, driving, strict=True)
         ]
-
-    def _track_picture(self, picture: Picture, face: Which) -> TrackedFrame:
-        pixels = _pixels(picture)
-        name = str(picture) if isinstance(picture, str | Path) else "the picture"
-        if face == "all":
-            raise UsageError("which face: got 'all', expected largest, only or a number: one face drives or is drawn")
-        chosen = choose_face(self.detector.detect(pixels), face, name=name)[0]
-        return TrackedFrame(pixels, chosen, alignment_from_landmarks(chosen.landmarks, scale=self.framing))
-
-    def _crop(self, tracked: TrackedFrame) -> np.ndarray:
-        return cut(tracked.image, tracked.alignment, self.crop_size)
-
-    def _tensor(self, crops: list[np.ndarray]) -> Tensor:
-        """uint8 crops [H, W, 3] -> float [B, 3, S, S] in [-1, 1]."""
-        sized = [_square(crop, self.crop_size) for crop in crops]
-        return from_pixels(torch.from_numpy(np.stack(sized)).to(self.device).permute(0, 3, 1, 2))
 
     def _resized(self, images: Tensor) -> np.ndarray:
         return to_pixels(self._at_resolution(images))[0]
@@ -334,28 +302,3 @@ class LatentReenactor:
                 f"the identity was made by model {identity.model or 'unknown'!r} (w_plus {identity.w_plus.shape}), "
                 f"not by {self.name!r} ({expected}); invert the picture again with this model"
             )
-
-
-def _pixels(picture: Picture) -> np.ndarray:
-    return read_image(picture) if isinstance(picture, str | Path) else np.asarray(picture)
-
-
-def _square(crop: np.ndarray, size: int) -> np.ndarray:
-    """An aligned picture of any size, resized."""
-    import cv2
-
-    if crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1]:
-        raise UsageError(
-            f"an aligned picture is a square [S, S, 3], got {crop.shape}; leave out aligned to have it cut"
-        )
-    if crop.shape[0] == size:
-        return crop
-    shrinking = crop.shape[0] > size
-    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
-
-
-def _uncut(frames: Iterable[np.ndarray]) -> Iterator[TrackedFrame]:
-    """Frames that come aligned: the whole picture is the cut."""
-    for frame in frames:
-        half = frame.shape[0] / 2
-        yield TrackedFrame(frame, None, Alignment((half - 0.5, half - 0.5), (half, 0.0)))

@@ -2,48 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 
 from latent_reenact.config import from_dict
-from latent_reenact.errors import BackendError, ConfigError
-from latent_reenact.models import load_networks
+from latent_reenact.errors import BackendError, ConfigError, WeightsNotFoundError
+from latent_reenact.models import ReStyleEncoder, UnitMotion, UnitMotionEncoder, load_network, load_networks
+from latent_reenact.models.action_units import MAIN_UNITS
 from latent_reenact.models.refinement import RefinementConfig
+from latent_reenact.models.unit_readers import OfficialUnits, OwnUnits
 from latent_reenact.systems.latent import LatentNetworks, LatentReenactor
+from latent_reenact.systems.linear import LinearReenactor
+from latent_reenact.systems.protocol import Reenactor
 from latent_reenact.weights import ModelFolder, resolve
 
+System = Literal["latent", "latent-units", "linear"]
+Networks = Mapping[str, nn.Module]
 
-def load(model: str | Path = "builtin", *, device: str = "auto") -> LatentReenactor:
+
+def load(model: str | Path = "builtin", *, device: str = "auto", system: System | None = None) -> Reenactor:
     """Load a model ready to reenact.
 
     Args:
         model: `builtin`, the name of an installed model, or a model folder.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        system: how to reenact with its networks; by default as its folder says. "linear" runs the linear baseline with
+            the generator and the inversion of any model, under the name `linear-MODEL`.
 
     Raises:
         WeightsNotFoundError: no such model; lists those that are here.
         CorruptFileError: its files are not what its manifest says.
+        ConfigError: it has no system, an unknown one, or not the networks of the system.
         BackendError: the device is not there.
     """
     folder = ModelFolder(resolve(model))
-    system = folder.config.get("system")
-    if system is None:
+    chosen = system or folder.config.get("system")
+    if chosen is None:
         raise ConfigError(
             f"{folder.path} holds {', '.join(sorted(folder.networks))} and no system to reenact with: open it with "
-            "load_network, or convert the method's network together with its ReStyle file"
+            "load_network, run its inversion as the linear baseline with system='linear', or convert the method's "
+            "network together with its ReStyle file"
         )
-    if system != "latent":
-        raise ConfigError(f"{folder.path}: got system {system!r}, expected 'latent'")
+    if chosen not in _SYSTEMS:
+        raise ConfigError(f"{folder.path}: got system {chosen!r}, expected {' or '.join(map(repr, get_args(System)))}")
     networks = load_networks(folder.path, device=_device(device))
-    framing = float(folder.config.get("framing", 1.0))
+    name = folder.name if system in (None, folder.config.get("system")) else f"{system}-{folder.name}"
+    return _SYSTEMS[chosen](folder, networks, name)
+
+
+def _latent(folder: ModelFolder, networks: Networks, name: str) -> LatentReenactor:
+    used = {name: networks[name] for name in networks if name in LatentNetworks.__dataclass_fields__}
     try:
-        used = {name: networks[name] for name in networks if name in LatentNetworks.__dataclass_fields__}
         parts = LatentNetworks(**used)  # type: ignore[arg-type]
     except TypeError:
-        raise ConfigError(f"{folder.path}: got networks {sorted(networks)}, not those of the latent system") from None
+        raise _other_networks(folder, networks, "latent") from None
     refinement = from_dict(RefinementConfig, folder.config.get("refinement", {"steps": 0}), where="refinement: ")
-    return LatentReenactor(parts, name=folder.name, framing=framing, refinement=refinement)
+    return LatentReenactor(parts, name=name, framing=_framing(folder), refinement=refinement)
+
+
+def _latent_units(folder: ModelFolder, networks: Networks, name: str) -> LatentReenactor:
+    """The variant FAU: its motion comes from what a reader of faces sees."""
+    encoder = networks.get("motion_encoder")
+    if not isinstance(encoder, UnitMotionEncoder):
+        raise _other_networks(folder, networks, "latent-units")
+    reader = _unit_reader(folder, networks, encoder).to(next(encoder.parameters()).device)
+    motion = UnitMotion(reader, encoder).eval().requires_grad_(False)
+    return _latent(folder, {**networks, "motion_encoder": motion}, name)
+
+
+def _unit_reader(folder: ModelFolder, networks: Networks, encoder: UnitMotionEncoder) -> OwnUnits | OfficialUnits:
+    """The folder's own face reader; else the published networks that it names; else whichever reads as many units."""
+    names: dict[str, Any] = {"units": "opengraphau-resnet50-stage1", "pose": "hopenet"}
+    if "face_reader" in networks:
+        return OwnUnits(networks["face_reader"])  # type: ignore[arg-type]
+    if "readers" not in folder.config and encoder.config.n_units != len(MAIN_UNITS):
+        return OwnUnits(load_network("builtin", "face_reader"))  # type: ignore[arg-type]
+    names |= folder.config.get("readers", {})
+    try:
+        return OfficialUnits(load_network(names["units"]), load_network(names["pose"]))  # type: ignore[arg-type]
+    except WeightsNotFoundError as error:
+        raise WeightsNotFoundError(
+            f"{error}; {folder.name} reads faces with {names['units']} and {names['pose']}: get them with "
+            "latent-reenact models fetch NAME"
+        ) from None
+
+
+def _linear(folder: ModelFolder, networks: Networks, name: str) -> LinearReenactor:
+    inversion = networks.get("inversion")
+    if not isinstance(inversion, ReStyleEncoder):
+        raise _other_networks(folder, networks, "linear")
+    return LinearReenactor(inversion, name=name, framing=_framing(folder))
+
+
+_SYSTEMS: dict[str, Callable[[ModelFolder, Networks, str], Reenactor]] = {
+    "latent": _latent,
+    "latent-units": _latent_units,
+    "linear": _linear,
+}
+
+
+def _framing(folder: ModelFolder) -> float:
+    return float(folder.config.get("framing", 1.0))
+
+
+def _other_networks(folder: ModelFolder, networks: Networks, system: str) -> ConfigError:
+    return ConfigError(f"{folder.path}: got networks {sorted(networks)}, not those of the {system} system")
 
 
 def _device(name: str) -> torch.device:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, WeightsNotFoundError
 from latent_reenact.face import DlibDetector
-from latent_reenact.models import ActionUnitDetector, HopeNet, IdentityEmbedder, load_network, load_networks
-from latent_reenact.models.action_units import MAIN_UNITS
+from latent_reenact.models import ActionUnitDetector, FaceReader, HopeNet, IdentityEmbedder, load_network, load_networks
 from latent_reenact.models.pixels import to_pixels
+from latent_reenact.models.unit_readers import OfficialUnits, OwnUnits, our_angles
 from latent_reenact.training.features import Features
 from latent_reenact.training.stages.reenactment import Slots
 
@@ -57,39 +57,6 @@ class OfficialReader(nn.Module):
         return Reading(landmarks, our_angles(self.pose(images)))
 
 
-class OfficialUnits(nn.Module):
-    """OpenGraphAU's 27 main units and HopeNet's yaw and pitch."""
-
-    n_units, n_angles = len(MAIN_UNITS), 2
-
-    def __init__(self, units: ActionUnitDetector, pose: HopeNet) -> None:
-        super().__init__()
-        self.units, self.pose = units, pose
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images [B, 3, S, S] in [-1, 1] -> [B, 29]: scores, then degrees."""
-        return torch.cat([self.units(images)[:, : self.n_units], our_angles(self.pose(images))[:, :2]], dim=1)
-
-
-class OwnUnits(nn.Module):
-    """Our face reader's expression coefficients, and its yaw and pitch."""
-
-    n_angles = 2
-
-    def __init__(self, reader: nn.Module) -> None:
-        super().__init__()
-        self.reader = reader
-
-    @property
-    def n_units(self) -> int:
-        return self.reader.config.expressions  # type: ignore[union-attr, return-value]
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images [B, 3, S, S] in [-1, 1] -> [B, 55]: coefficients, then degrees."""
-        read = self.reader(images)
-        return torch.cat([read.expression, read.pose_deg[:, :2]], dim=1)
-
-
 class WholePicture(nn.Module):
     """ArcFace on the average pool of the whole aligned picture, as the method's program reads it."""
 
@@ -101,11 +68,6 @@ class WholePicture(nn.Module):
         """images [B, 3, S, S] in [-1, 1] -> unit vectors [B, E]."""
         size = self.embedder.config.input_size
         return self.embedder.embed(F.adaptive_avg_pool2d(images, (size, size)))
-
-
-def our_angles(degrees: Tensor) -> Tensor:
-    """HopeNet's yaw, pitch, roll [B, 3] with the signs of `face.pose`."""
-    return degrees * degrees.new_tensor([-1.0, 1.0, -1.0])
 
 
 def load_slots(config: EstimatorsConfig, *, with_units: bool) -> Slots:
@@ -142,6 +104,10 @@ def _own(folder: str, with_units: bool) -> Slots:
             "expected the folder that the estimators' recipe writes"
         )
     features, reader = Features.load(folder), networks["face_reader"]
+    if not isinstance(reader, FaceReader):
+        raise ConfigError(
+            f"estimators.own: {folder} has a {type(reader).__name__} as its face_reader, not a FaceReader"
+        )
     return Slots(features.distance, features.identity, reader, OwnUnits(reader) if with_units else None)
 
 

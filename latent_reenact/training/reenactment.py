@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from latent_reenact.errors import ConfigError, WeightsNotFoundError
-from latent_reenact.models import ReStyleEncoder, StyleGAN2Generator, load_networks, save_networks
+from latent_reenact.models import ReStyleEncoder, StyleGAN2Generator, load_network, load_networks, save_networks
 from latent_reenact.training.clips import ClipSet, ClipSource, ClipStream, load_clips, shard_pictures
 from latent_reenact.training.identities import IdentityCache, InversionCacheConfig, invert_portions, shard_portion
 from latent_reenact.training.loop import Loop, LoopConfig
@@ -145,12 +145,16 @@ def export(
     if inversion.generator is not networks["generator"]:
         networks["inversion_generator"] = inversion.generator
     networks |= {"inversion": inversion, "motion_encoder": trained.encoder, "mapper": trained.mapper}
-    about = {
+    about: dict[str, Any] = {
         "name": config.name,
-        # FAU's encoder takes what a reader of action units reads, not a picture.
+        # FAU's encoder takes what a reader of action units reads, not a picture; the reader goes with it.
         "system": "latent" if config.stage.units is None else "latent-units",
         "framing": base.get("framing", 1.0),
         "licence": base.get("licence", ""),
         "description": config.description,
     }
+    if config.stage.units is not None and config.estimators.own is not None:
+        networks["face_reader"] = load_network(config.estimators.own, "face_reader")
+    elif config.stage.units is not None:
+        about["readers"] = {"units": config.estimators.units, "pose": config.estimators.pose}
     save_networks(path, networks, about)
