@@ -1,0 +1,144 @@
+"""What follows a 3×3 convolution of StyleGAN2's synthesis, as one operator for inference on CPUs.
+
+    v = clamp(lrelu(scale · fir(x) + noise + bias) · √2);  y = after · v;  rgb += clamp(rgb_weight v + rgb_bias)
+
+The demodulation (`scale`) and the next convolution's modulation (`after`) are those of Karras et al. 2020, "Analyzing
+and Improving the Image Quality of StyleGAN", section 2.2; the FIR filter follows an up-convolution (appendix B).
+
+Legend: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from ctypes import c_char_p, c_float, c_int, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import BackendError
+from . import build, reference
+from .native import DTYPES
+
+SLOPE, GAIN = 0.2, math.sqrt(2)
+# x, y, dtype, b, h, w, c, taps, scale, bias, noise, noise_step, slope, gain, clamp, after, rgb, rgb_weight, rgb_bias,
+# rgb_clamp, threads
+_ARGUMENTS = [
+    *([c_void_p] * 2 + [c_int] * 5 + [c_void_p] * 4 + [c_int64] + [c_float] * 3),
+    *([c_void_p] * 4 + [c_float, c_int]),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToColours:
+    """A 1×1 convolution to RGB whose result is added to a picture."""
+
+    rgb: Tensor  # float32 [B, 3, H, W], contiguous, changed in place
+    weight: Tensor  # float32 [B, 3, C], modulated
+    bias: Tensor  # float32 [3]
+
+
+def missing() -> str:
+    """Why the C++ cannot be used: "" or one line. Compiles nothing."""
+    return build.missing("cpu")
+
+
+@torch.no_grad()
+def styled_activation(
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    after: Tensor | None,
+    *,
+    noise: Tensor | None = None,
+    clamp: float | None = None,
+    taps: Tensor | None = None,
+    colours: ToColours | None = None,
+    backend: str = "cpu",
+) -> Tensor | None:
+    """Everything between two convolutions, in one pass. Without a gradient.
+
+    Args:
+        x: float32 or bfloat16 [B, C, H, W], channels_last; with `taps` [B, C, H + 1, W + 1], what a transposed
+            convolution leaves. Without `taps` the result takes its place.
+        scale: float32 [B, C], the demodulation.
+        bias: float32 [C].
+        after: float32 [B, C], the modulation of what comes next; None: only the colours are wanted.
+        noise: float32 [1 or B, H, W], its strength included, or None.
+        clamp: limit of v and of the colours, or None.
+        taps: float32 [4] of a separable filter along each axis, gain included, or None.
+        colours: where the picture grows, or None.
+        backend: "cpu" (C++) or "reference".
+
+    Returns:
+        y [B, C, H, W] of x's type, channels_last, or None.
+
+    Raises:
+        BackendError: no C++ compiler ("reference" needs none).
+    """
+    if backend == "reference":
+        return _reference(x, scale, bias, after, noise, clamp, taps, colours)
+    function = _function()
+    b, c, h, w = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
+    y: Tensor | None = x if after is not None else None
+    if taps is not None:
+        h, w = h - 1, w - 1
+        y = torch.empty((b, c, h, w), dtype=x.dtype, memory_format=torch.channels_last)
+    limit = math.inf if clamp is None else clamp
+    step = h * w if noise is not None and len(noise) > 1 else 0
+    after = scale if after is None else after
+    rgb = (None, None, None) if colours is None else (colours.rgb, colours.weight, colours.bias)
+    kept = [None if t is None else t.contiguous() for t in (taps, scale, bias, noise, after, *rgb)]
+    for tensor in filter(lambda t: t is not None, kept):
+        assert tensor is not None and tensor.dtype == torch.float32
+    pointers = [None if t is None else t.data_ptr() for t in kept]
+    size = (DTYPES[x.dtype], b, h, w, c)
+    numbers = (step, SLOPE, GAIN, limit)
+    message = function(
+        x.data_ptr(), None if y is None else y.data_ptr(), *size, *pointers[:4], *numbers, *pointers[4:], limit,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    assert message is None, message
+    return y
+
+
+def _reference(
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    after: Tensor | None,
+    noise: Tensor | None,
+    clamp: float | None,
+    taps: Tensor | None,
+    colours: ToColours | None,
+) -> Tensor | None:
+    """The definition, in float32."""
+    v = x.float()
+    if taps is not None:
+        v = reference.upfirdn2d(v, taps.outer(taps), padding=1, flip_filter=True)
+    v = v * scale[:, :, None, None]
+    if noise is not None:
+        v = v + noise[:, None]
+    limit = math.inf if clamp is None else clamp
+    v = (F.leaky_relu(v + bias[:, None, None], SLOPE) * GAIN).clamp(-limit, limit)
+    if colours is not None:
+        rgb = torch.einsum("bchw,bkc->bkhw", v, colours.weight) + colours.bias[:, None, None]
+        colours.rgb.add_(rgb.clamp(-limit, limit))
+    if after is None:
+        return None
+    return (v * after[:, :, None, None]).to(x.dtype).contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _function() -> ctypes._CFuncPtr:
+    reason = missing()
+    if reason:
+        raise BackendError(reason)
+    function = ctypes.CDLL(str(build.library(build.SOURCES, "cpu", "styled"))).styled
+    function.argtypes, function.restype = _ARGUMENTS, c_char_p
+    return function
