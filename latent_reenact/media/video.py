@@ -119,6 +119,7 @@ class VideoReader:
         self.info = probe_video(path, limits)
         self.truncated: str | None = None
         self._running: Generator[tuple[np.ndarray, float], None, None] | None = None
+        self._iteration = 0
 
     def __enter__(self) -> VideoReader:
         return self
@@ -128,8 +129,10 @@ class VideoReader:
 
     def close(self) -> None:
         """Let go of the file; a running iteration ends."""
-        if self._running is not None:
-            self._running.close()
+        running, self._running = self._running, None
+        if running is not None:
+            with contextlib.suppress(ValueError):  # another thread is in it, and will find that it no longer runs
+                running.close()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (frame for frame, _ in self.iter_timed())
@@ -137,10 +140,11 @@ class VideoReader:
     def iter_timed(self) -> Iterator[tuple[np.ndarray, float]]:
         """Yield `(frame, time_s)`; the first frame is at 0 and times increase."""
         self.close()
-        self._running = self._read()
+        self._iteration += 1
+        self._running = self._read(self._iteration)
         return self._running
 
-    def _read(self) -> Generator[tuple[np.ndarray, float], None, None]:
+    def _read(self, iteration: int) -> Generator[tuple[np.ndarray, float], None, None]:
         damage = _Damage()
         self.truncated = None
         with open_video(self.path, self.limits) as container:
@@ -148,6 +152,8 @@ class VideoReader:
             times = _Times(stream)
             shape: _Shape | None = None
             for count, frame in enumerate(_decoded(container, stream, damage), start=1):
+                if self._running is None or iteration != self._iteration:
+                    return
                 shape = shape or _Shape(frame, stream)
                 time_s = times.next(frame.pts)
                 _check_length(self.path, count, float(time_s), self.limits)

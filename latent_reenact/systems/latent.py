@@ -19,6 +19,7 @@ from latent_reenact.errors import ConfigError, UsageError
 from latent_reenact.face import Alignment, TrackedFrame
 from latent_reenact.face.detect import FaceDetector, Which
 from latent_reenact.face.track import Smoothing
+from latent_reenact.media.overlap import ahead
 from latent_reenact.models import (
     MotionControl,
     MotionEncoder,
@@ -226,6 +227,8 @@ class LatentReenactor:
     ) -> Iterator[Result]:
         """Draw `identity` once for each driving frame, in order; memory does not grow with length.
 
+        A thread reads the frames and finds the face in them, up to a batch ahead.
+
         Args:
             driving: a video file, a reader, or any iterable of uint8 [H, W, 3] frames.
             relative: add each frame's difference from the first one to the identity's own motion.
@@ -239,10 +242,13 @@ class LatentReenactor:
             raise UsageError(f"batch: got {batch}, expected at least 1")
         with contextlib.ExitStack() as stack:
             tracked = self._cutter.track(open_frames(driving, stack), face, smoothing, aligned=aligned)
+            crops = ((frame, frame.image if aligned else self._cutter.crop(frame)) for frame in tracked)
+            cuts = stack.enter_context(contextlib.closing(ahead(crops, batch)))
             reference = last = None
-            while chunk := list(islice(tracked, batch)):
+            while pairs := list(islice(cuts, batch)):
+                chunk = [frame for frame, _ in pairs]
                 with torch.inference_mode():
-                    motion = self._motion_of(chunk, last, aligned)
+                    motion = self._motion_of(pairs, last, aligned)
                     last = motion[-1:]
                     if relative:
                         reference = motion[:1] if reference is None else reference
@@ -250,13 +256,12 @@ class LatentReenactor:
                     results = self._draw(identity, motion, chunk, "reenact")
                 yield from results
 
-    def _motion_of(self, chunk: list[TrackedFrame], last: Tensor | None, aligned: bool) -> Tensor:
-        """Motion [B, L, N] of each frame; where no face was found, that of the frame before."""
-        crops = [frame.image if aligned else self._cutter.crop(frame) for frame in chunk]
-        motion = self.networks.motion_encoder(self._cutter.tensor(crops, self.device))
+    def _motion_of(self, cuts: list[tuple[TrackedFrame, np.ndarray]], last: Tensor | None, aligned: bool) -> Tensor:
+        """Motion [B, L, N] of each frame and its cut; where no face was found, that of the frame before."""
+        motion = self.networks.motion_encoder(self._cutter.tensor([crop for _, crop in cuts], self.device))
         if aligned:
             return motion
-        for i, frame in enumerate(chunk):
+        for i, (frame, _) in enumerate(cuts):
             previous = motion[i - 1 : i] if i > 0 else last
             if not frame.found and previous is not None:
                 motion[i : i + 1] = previous

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from latent_reenact.errors import (
 )
 from latent_reenact.face import Alignment, Smoothing, Which, align, paste_back
 from latent_reenact.media import Provenance, VideoReader, VideoWriter, read_image, side_by_side, write_image
+from latent_reenact.media.overlap import behind
 from latent_reenact.media.provenance import COMPOSITE, SYNTHETIC
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.plan import Task
@@ -32,6 +33,7 @@ Progress = Callable[[float, float | None, str], None]
 
 _SHOWN_HEIGHT = 256  # a row of small pictures is shown at least this high
 
+_WAITING = 8  # results that wait to be written, at most
 _FOREHEAD = 240 / 1024  # share of the rows (the method's own program)
 
 # One file's own trouble: the other files of a batch still have a chance.
@@ -199,8 +201,15 @@ class Work:
             results = stage.reenactor.stream(
                 stage.identity, reader, face=o.face, aligned=o.aligned, relative=o.relative, smoothing=o.smoothing
             )
-            for result in results:
+            if isinstance(results, Generator):
+                stack.callback(results.close)  # before the reader: a thread may be in it
+
+            def finish(result: Result) -> None:
                 out.write(stage.finished(result))
+
+            write = stack.enter_context(behind(finish, _WAITING))
+            for result in results:
+                write(result)
                 frames += 1
                 faceless += not (o.aligned or result.driving_face is None or result.driving_face.found)
                 progress(frames, reader.info.frames, "frames")
