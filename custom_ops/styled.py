@@ -94,8 +94,8 @@ def styled_activation(
     after = scale if after is None else after
     rgb = (None, None, None) if colours is None else (colours.rgb, colours.weight, colours.bias)
     kept = [None if t is None else t.contiguous() for t in (taps, scale, bias, noise, after, *rgb)]
-    for tensor in filter(lambda t: t is not None, kept):
-        assert tensor is not None and tensor.dtype == torch.float32
+    assert all(t is None or t.dtype == torch.float32 for t in kept)
+    assert colours is None or colours.rgb.is_contiguous()
     pointers = [None if t is None else t.data_ptr() for t in kept]
     size = (DTYPES[x.dtype], b, h, w, c)
     numbers = (step, SLOPE, GAIN, limit)

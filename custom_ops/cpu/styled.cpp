@@ -4,6 +4,7 @@
 // Everything lies channels_last. Arithmetic in float, 16 channels at a time, through the vectors of GCC and Clang.
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "common.h"
@@ -19,29 +20,39 @@ typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
 
-inline Floats load(const float* p, int n) {
+// The first n of a vector's lanes; all of them where N is kLanes, which the compiler then knows.
+template <int N = 0>
+inline Floats load(const float* p, int n = N) {
     Floats v{};
-    std::memcpy(&v, p, n == kLanes ? sizeof v : n * sizeof *p);
+    std::memcpy(&v, p, (N ? N : n) * sizeof *p);
     return v;
 }
 
-inline Floats load(const BFloat16* p, int n) {
+template <int N = 0>
+inline Floats load(const BFloat16* p, int n = N) {
     Halves h{};
-    std::memcpy(&h, p, n == kLanes ? sizeof h : n * sizeof *p);
+    std::memcpy(&h, p, (N ? N : n) * sizeof *p);
     return (Floats)(__builtin_convertvector(h, Bits) << 16);
 }
 
-inline void store(Floats v, float* p, int n) { std::memcpy(p, &v, n == kLanes ? sizeof v : n * sizeof *p); }
+template <int N = 0>
+inline void store(Floats v, float* p, int n = N) {
+    std::memcpy(p, &v, (N ? N : n) * sizeof *p);
+}
 
-inline void store(Floats v, BFloat16* p, int n) {  // to nearest, ties to even
+template <int N = 0>
+inline void store(Floats v, BFloat16* p, int n = N) {  // to nearest, ties to even
 #ifdef __AVX512BF16__
     const auto h = _mm512_cvtneps_pbh((__m512)v);
 #else
     const Bits bits = (Bits)v, rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const Halves h = __builtin_convertvector((v == v) ? rounded : Bits{} + 0x7fc0u, Halves);
 #endif
-    std::memcpy(p, &h, n == kLanes ? sizeof h : n * sizeof *p);
+    std::memcpy(p, &h, (N ? N : n) * sizeof *p);
 }
+
+using All = std::integral_constant<int, kLanes>;
+using Some = std::integral_constant<int, 0>;
 
 inline float sum(Floats v) {
 #ifdef __AVX512F__
@@ -96,37 +107,40 @@ void plain_row(const Problem& p, int sample, int row) {
     for (int ox = 0; ox < p.w; ++ox, x += p.c) {
         const float noise = noise_at(p, sample, row, ox);
         Floats colour[kColours] = {};
-        for (int c = 0; c < p.c; c += kLanes) {
+        const auto block = [&](auto lanes, int c) {
+            constexpr int N = lanes.value;
             const int n = std::min(kLanes, p.c - c);
-            const Floats v = activated(p, load(x + c, n), load(scale + c, n), load(p.bias + c, n), noise);
-            if (y) store(v * load(after + c, n), y + static_cast<int64_t>(ox) * p.c + c, n);
+            const Floats v = activated(p, load<N>(x + c, n), load<N>(scale + c, n), load<N>(p.bias + c, n), noise);
+            if (y) store<N>(v * load<N>(after + c, n), y + static_cast<int64_t>(ox) * p.c + c, n);
             if (weight)
-                for (int k = 0; k < kColours; ++k) colour[k] += v * load(weight + k * p.c + c, n);
-        }
+                for (int k = 0; k < kColours; ++k) colour[k] += v * load<N>(weight + k * p.c + c, n);
+        };
+        int c = 0;
+        for (; c + kLanes <= p.c; c += kLanes) block(All{}, c);
+        if (c < p.c) block(Some{}, c);
         if (weight)
             for (int k = 0; k < kColours; ++k)
                 rgb[k * plane + ox] += std::clamp(sum(colour[k]) + p.rgb_bias[k], -p.rgb_clamp, p.rgb_clamp);
     }
 }
 
-// One output row of BLOCKS * 16 channels from c on: a window of four columns, each four rows filtered, moves along x.
-template <typename T, int BLOCKS>
+// One output row of BLOCKS * 16 channels from c on (N = 0: of what is left, less than 16): a window of four columns, each four rows filtered, moves along x.
+template <typename T, int BLOCKS, int N>
 void filtered_channels(const Problem& p, int sample, int row, int c, const T* const (&rows)[kTaps]) {
-    const int n = std::min(kLanes, p.c - c - (BLOCKS - 1) * kLanes);  // channels of the last block
-    const auto lanes = [&](int k) { return k + 1 < BLOCKS ? kLanes : n; };
+    const int n = std::min(kLanes, p.c - c);
     Floats scale[BLOCKS], bias[BLOCKS], after[BLOCKS], window[kTaps][BLOCKS];
     for (int k = 0; k < BLOCKS; ++k) {
         const int at = c + k * kLanes;
-        scale[k] = load(p.scale + sample * p.c + at, lanes(k));
-        bias[k] = load(p.bias + at, lanes(k));
-        after[k] = load(p.after + sample * p.c + at, lanes(k));
+        scale[k] = load<N>(p.scale + sample * p.c + at, n);
+        bias[k] = load<N>(p.bias + at, n);
+        after[k] = load<N>(p.after + sample * p.c + at, n);
     }
     const auto column = [&](int ix, Floats (&out)[BLOCKS]) {
         const int64_t at = static_cast<int64_t>(ix) * p.c + c;
         for (int k = 0; k < BLOCKS; ++k) {
             out[k] = Floats{};
             if (ix > p.w) continue;
-            for (int i = 0; i < kTaps; ++i) out[k] += p.taps[i] * load(rows[i] + at + k * kLanes, lanes(k));
+            for (int i = 0; i < kTaps; ++i) out[k] += p.taps[i] * load<N>(rows[i] + at + k * kLanes, n);
         }
     };
     for (int k = 0; k < BLOCKS; ++k) window[0][k] = Floats{};  // the column left of the picture
@@ -139,7 +153,7 @@ void filtered_channels(const Problem& p, int sample, int row, int c, const T* co
         for (int k = 0; k < BLOCKS; ++k) {
             Floats v = p.taps[0] * window[0][k];
             for (int j = 1; j < kTaps; ++j) v += p.taps[j] * window[j][k];
-            store(activated(p, v, scale[k], bias[k], noise) * after[k], y + k * kLanes, lanes(k));
+            store<N>(activated(p, v, scale[k], bias[k], noise) * after[k], y + k * kLanes, n);
             for (int j = 1; j < kTaps; ++j) window[j - 1][k] = window[j][k];
         }
     }
@@ -155,8 +169,9 @@ void filtered_row(const Problem& p, int sample, int row, const T* zeros) {
         rows[i] = iy < 0 || iy > p.h ? zeros : plane + iy * pitch;
     }
     int c = 0;
-    for (; p.c - c > kLanes; c += 2 * kLanes) filtered_channels<T, 2>(p, sample, row, c, rows);
-    if (c < p.c) filtered_channels<T, 1>(p, sample, row, c, rows);
+    for (; c + 2 * kLanes <= p.c; c += 2 * kLanes) filtered_channels<T, 2, kLanes>(p, sample, row, c, rows);
+    for (; c + kLanes <= p.c; c += kLanes) filtered_channels<T, 1, kLanes>(p, sample, row, c, rows);
+    if (c < p.c) filtered_channels<T, 1, 0>(p, sample, row, c, rows);
 }
 
 template <typename T>

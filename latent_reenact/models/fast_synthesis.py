@@ -11,7 +11,6 @@ Legend: B batch, L styles, D = w_dim, C channels, r resolution.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
