@@ -31,6 +31,7 @@ from latent_reenact.models import (
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.refinement import RefinementConfig, refine
 from latent_reenact.systems.cutting import FaceCutter, open_frames, pixels
+from latent_reenact.systems.drawing import Draw, VideoSynthesis
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
 
@@ -71,6 +72,7 @@ class LatentReenactor:
         self._refinement = refinement or RefinementConfig(steps=0)
         self.device = next(networks.generator.parameters()).device
         self._cutter = FaceCutter(self.crop_size, framing, detector)
+        self._video_synthesis = VideoSynthesis(networks.generator.synthesis)
 
     @property
     def name(self) -> str:
@@ -244,6 +246,7 @@ class LatentReenactor:
             tracked = self._cutter.track(open_frames(driving, stack), face, smoothing, aligned=aligned)
             crops = ((frame, frame.image if aligned else self._cutter.crop(frame)) for frame in tracked)
             cuts = stack.enter_context(contextlib.closing(ahead(crops, batch)))
+            self._video_synthesis.start()
             reference = last = None
             while pairs := list(islice(cuts, batch)):
                 chunk = [frame for frame, _ in pairs]
@@ -253,7 +256,7 @@ class LatentReenactor:
                     if relative:
                         reference = motion[:1] if reference is None else reference
                         motion = self._own_motion(identity) + motion - reference
-                    results = self._draw(identity, motion, chunk, "reenact")
+                    results = self._draw(identity, motion, chunk, "reenact", self._video_synthesis)
                 yield from results
 
     def _motion_of(self, cuts: list[tuple[TrackedFrame, np.ndarray]], last: Tensor | None, aligned: bool) -> Tensor:
@@ -270,10 +273,15 @@ class LatentReenactor:
     # -- parts --------------------------------------------------------------------------------------------------
 
     def _draw(
-        self, identity: Identity, motion: Tensor, driving: Sequence[TrackedFrame | None], operation: str
+        self,
+        identity: Identity,
+        motion: Tensor,
+        driving: Sequence[TrackedFrame | None],
+        operation: str,
+        synthesis: Draw | None = None,
     ) -> list[Result]:
         w_plus = self.networks.mapper(torch.tensor(identity.w_plus, device=self.device)[None], motion)
-        images = to_pixels(self.networks.generator.synthesis(w_plus))
+        images = to_pixels((synthesis or self.networks.generator.synthesis)(w_plus))
         codes, motions = w_plus.cpu().numpy(), motion.cpu().numpy()
         return [
             Result(image, code, own, tracked, operation, self.name)

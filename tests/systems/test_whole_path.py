@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from face_files import face_picture, moving_face, save, save_video
 from fake_reenactor import FakeReenactor
 
-from latent_reenact.errors import OutputError
+from latent_reenact.errors import BackendError, OutputError
 from latent_reenact.media import VideoReader, VideoWriter
+from latent_reenact.systems import drawing
 from latent_reenact.systems.jobs import reenact
 
 
@@ -23,16 +26,44 @@ def talk(tmp_path: Path) -> Path:
     return save_video(tmp_path / "talk.mp4", moving_face(40))
 
 
-def test_feature_results_do_not_depend_on_overlap() -> None:
-    reenactor = tiny.reenactor()
-    identity = reenactor.identity(tiny.picture())
-    frames = [tiny.picture(seed) for seed in range(11)]
-    streamed = reenactor.stream(identity, frames, aligned=True, batch=4)
-    for frame, result in zip(frames, streamed, strict=True):
-        assert result.driving_face is not None
-        assert result.driving_face.image is frame
-        alone = reenactor(identity, frame, aligned=True).image
-        assert np.abs(result.image.astype(int) - alone).max() <= 1
+def test_feature_videos_are_drawn_fast_once_the_operators_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.networks().generator.synthesis
+    codes = torch.zeros(2, tiny.L, tiny.D)
+    built = threading.Event()
+
+    class Fast:
+        def __init__(self, given: object) -> None:
+            assert given is network
+
+        def __call__(self, w_plus: torch.Tensor) -> torch.Tensor:
+            built.wait(10)
+            return torch.full((len(w_plus),), 7.0)
+
+    monkeypatch.delenv("LATENT_REENACT_OPS", raising=False)
+    monkeypatch.setattr(drawing, "FastSynthesis", Fast)
+    monkeypatch.setattr(drawing, "_PATIENCE_S", 0.05)
+    draw = drawing.VideoSynthesis(network)
+    draw.start()
+    assert torch.equal(draw(codes), network(codes))
+    built.set()
+    monkeypatch.setattr(drawing, "_PATIENCE_S", 10)
+    draw.start()
+    assert draw(codes).tolist() == [7.0, 7.0]
+
+
+def test_feature_videos_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(network: object) -> None:
+        raise BackendError("no compiler")
+
+    monkeypatch.delenv("LATENT_REENACT_OPS", raising=False)
+    monkeypatch.setattr(drawing, "FastSynthesis", broken)
+    network = tiny.networks().generator.synthesis
+    draw = drawing.VideoSynthesis(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        draw.start()
+    codes = torch.zeros(1, tiny.L, tiny.D)
+    assert torch.equal(draw(codes), network(codes))
 
 
 def test_feature_a_stream_that_is_left_lets_go(talk: Path) -> None:
