@@ -1,6 +1,7 @@
 """What follows a 3×3 convolution of StyleGAN2's synthesis, as one operator for inference on CPUs.
 
-    v = clamp(lrelu(scale · fir(x) + noise + bias) · √2);  y = after · v;  rgb += clamp(rgb_weight v + rgb_bias)
+    v = clamp(lrelu(scale · fir(x) + noise + bias) · √2);  y = after · v
+    rgb = upsample(before) + clamp(rgb_weight v + rgb_bias)
 
 The demodulation (`scale`) and the next convolution's modulation (`after`) are those of Karras et al. 2020, "Analyzing
 and Improving the Image Quality of StyleGAN", section 2.2; the FIR filter follows an up-convolution (appendix B).
@@ -25,21 +26,22 @@ from . import build, reference
 from .native import DTYPES
 
 SLOPE, GAIN = 0.2, math.sqrt(2)
-# x, y, dtype, b, h, w, c, taps, scale, bias, noise, noise_step, slope, gain, clamp, after, rgb, rgb_weight, rgb_bias,
-# rgb_clamp, threads
+# x, y, dtype, b, h, w, c, taps, scale, bias, noise, noise_step, slope, gain, clamp, after, rgb, before, rgb_taps,
+# rgb_weight, rgb_bias, rgb_clamp, threads
 _ARGUMENTS = [
     *([c_void_p] * 2 + [c_int] * 5 + [c_void_p] * 4 + [c_int64] + [c_float] * 3),
-    *([c_void_p] * 4 + [c_float, c_int]),
+    *([c_void_p] * 6 + [c_float, c_int]),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToColours:
-    """A 1×1 convolution to RGB whose result is added to a picture."""
+    """A 1×1 convolution to RGB, added to the picture of half the size."""
 
-    rgb: Tensor  # float32 [B, 3, H, W], contiguous, changed in place
     weight: Tensor  # float32 [B, 3, C], modulated
     bias: Tensor  # float32 [3]
+    before: Tensor | None  # float32 [B, 3, H / 2, W / 2], or None: the first one
+    taps: Tensor  # float32 [4] of the separable filter that doubles it, gain included
 
 
 def missing() -> str:
@@ -59,7 +61,7 @@ def styled_activation(
     taps: Tensor | None = None,
     colours: ToColours | None = None,
     backend: str = "cpu",
-) -> Tensor | None:
+) -> tuple[Tensor | None, Tensor | None]:
     """Everything between two convolutions, in one pass. Without a gradient.
 
     Args:
@@ -71,11 +73,11 @@ def styled_activation(
         noise: float32 [1 or B, H, W], its strength included, or None.
         clamp: limit of v and of the colours, or None.
         taps: float32 [4] of a separable filter along each axis, gain included, or None.
-        colours: where the picture grows, or None.
+        colours: how the picture grows, or None; not together with `taps`.
         backend: "cpu" (C++) or "reference".
 
     Returns:
-        y [B, C, H, W] of x's type, channels_last, or None.
+        (y [B, C, H, W] of x's type, channels_last, or None; the picture float32 [B, 3, H, W], or None).
 
     Raises:
         BackendError: no C++ compiler ("reference" needs none).
@@ -83,6 +85,7 @@ def styled_activation(
     if backend == "reference":
         return _reference(x, scale, bias, after, noise, clamp, taps, colours)
     function = _function()
+    assert taps is None or colours is None
     b, c, h, w = x.shape
     x = x.contiguous(memory_format=torch.channels_last)
     y: Tensor | None = x if after is not None else None
@@ -91,20 +94,19 @@ def styled_activation(
         y = torch.empty((b, c, h, w), dtype=x.dtype, memory_format=torch.channels_last)
     limit = math.inf if clamp is None else clamp
     step = h * w if noise is not None and len(noise) > 1 else 0
-    after = scale if after is None else after
-    rgb = (None, None, None) if colours is None else (colours.rgb, colours.weight, colours.bias)
-    kept = [None if t is None else t.contiguous() for t in (taps, scale, bias, noise, after, *rgb)]
-    assert all(t is None or t.dtype == torch.float32 for t in kept)
-    assert colours is None or colours.rgb.is_contiguous()
-    pointers = [None if t is None else t.data_ptr() for t in kept]
-    size = (DTYPES[x.dtype], b, h, w, c)
-    numbers = (step, SLOPE, GAIN, limit)
-    message = function(
-        x.data_ptr(), None if y is None else y.data_ptr(), *size, *pointers[:4], *numbers, *pointers[4:], limit,
-        torch.get_num_threads(),
-    )  # fmt: skip
+    rgb: list[Tensor | None] = [None] * 5
+    if colours is not None:
+        rgb = [torch.empty(b, 3, h, w), colours.before, colours.taps, colours.weight, colours.bias]
+    used = [taps, scale, bias, noise, scale if after is None else after, *rgb]
+    used = [None if t is None else t.contiguous() for t in used]
+    assert all(t is None or t.dtype == torch.float32 for t in used)
+    pointers = [None if t is None else t.data_ptr() for t in used]
+    size, numbers = (DTYPES[x.dtype], b, h, w, c), (step, SLOPE, GAIN, limit)
+    ends = (limit, torch.get_num_threads())
+    to = None if y is None else y.data_ptr()
+    message = function(x.data_ptr(), to, *size, *pointers[:4], *numbers, *pointers[4:], *ends)
     assert message is None, message
-    return y
+    return y, used[5]
 
 
 def _reference(
@@ -116,7 +118,7 @@ def _reference(
     clamp: float | None,
     taps: Tensor | None,
     colours: ToColours | None,
-) -> Tensor | None:
+) -> tuple[Tensor | None, Tensor | None]:
     """The definition, in float32."""
     v = x.float()
     if taps is not None:
@@ -126,12 +128,18 @@ def _reference(
         v = v + noise[:, None]
     limit = math.inf if clamp is None else clamp
     v = (F.leaky_relu(v + bias[:, None, None], SLOPE) * GAIN).clamp(-limit, limit)
-    if colours is not None:
-        rgb = torch.einsum("bchw,bkc->bkhw", v, colours.weight) + colours.bias[:, None, None]
-        colours.rgb.add_(rgb.clamp(-limit, limit))
-    if after is None:
-        return None
-    return (v * after[:, :, None, None]).to(x.dtype).contiguous(memory_format=torch.channels_last)
+    y = None if after is None else (v * after[:, :, None, None]).to(x.dtype)
+    picture = None if colours is None else _coloured(v, colours, limit)
+    return None if y is None else y.contiguous(memory_format=torch.channels_last), picture
+
+
+def _coloured(v: Tensor, colours: ToColours, limit: float) -> Tensor:
+    rgb = torch.einsum("bchw,bkc->bkhw", v, colours.weight) + colours.bias[:, None, None]
+    rgb = rgb.clamp(-limit, limit)
+    if colours.before is None:
+        return rgb
+    f = colours.taps.outer(colours.taps)
+    return rgb + reference.upfirdn2d(colours.before, f, up=2, padding=(2, 1, 2, 1), flip_filter=True)
 
 
 @cache

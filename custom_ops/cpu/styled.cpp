@@ -75,7 +75,9 @@ struct Problem {
     int64_t noise_step;
     float slope, gain, clamp;  // clamp: infinity for none
     const float* after;  // [b, c]
-    float* rgb;  // [b, 3, h, w], added to, or nullptr
+    float* rgb;  // [b, 3, h, w], or nullptr
+    const float* before;  // [b, 3, h / 2, w / 2], up-sampled and added to rgb, or nullptr
+    const float* rgb_taps;  // [4] of that
     const float* rgb_weight;  // [b, 3, c]
     const float* rgb_bias;  // [3]
     float rgb_clamp;
@@ -96,8 +98,36 @@ inline float noise_at(const Problem& p, int sample, int row, int x) {
     return p.noise ? p.noise[sample * p.noise_step + static_cast<int64_t>(row) * p.w + x] : 0.0f;
 }
 
+// One row of the smaller picture at twice its size. u[2 i] = x[i] meets taps 0 and 2, u[2 i + 1] taps 1 and 3.
+void upsampled_row(const Problem& p, const float* plane, int row, float* __restrict__ line, float* __restrict__ out) {
+    const int h = p.h / 2, w = p.w / 2, odd = row & 1, above = (row >> 1) + odd - 1, below = above + 1;
+    const float *f = p.rgb_taps, *rows[2] = {plane + static_cast<int64_t>(above) * w, plane + static_cast<int64_t>(below) * w};
+    const float weights[2] = {above < 0 ? 0 : f[odd], below < h ? f[odd + 2] : 0};
+    if (above < 0) rows[0] = rows[1];
+    if (below >= h) rows[1] = rows[0];
+    line[0] = line[w + 1] = 0;
+    for (int x = 0; x < w; ++x) line[x + 1] = weights[0] * rows[0][x] + weights[1] * rows[1][x];
+    for (int x = 0; x < w; ++x) {
+        out[2 * x] = f[0] * line[x] + f[2] * line[x + 1];
+        out[2 * x + 1] = f[1] * line[x + 1] + f[3] * line[x + 2];
+    }
+}
+
+void begin_colours(const Problem& p, int sample, int row, float* line) {
+    for (int k = 0; k < kColours; ++k) {
+        const int64_t plane = static_cast<int64_t>(sample) * kColours + k;
+        float* out = p.rgb + (plane * p.h + row) * p.w;
+        if (p.before) {
+            upsampled_row(p, p.before + plane * (p.h / 2) * (p.w / 2), row, line, out);
+        } else {
+            std::fill(out, out + p.w, 0.0f);
+        }
+    }
+}
+
 template <typename T>
-void plain_row(const Problem& p, int sample, int row) {
+void plain_row(const Problem& p, int sample, int row, float* line) {
+    if (p.rgb) begin_colours(p, sample, row, line);
     const int64_t start = (static_cast<int64_t>(sample) * p.h + row) * p.w * p.c, plane = static_cast<int64_t>(p.h) * p.w;
     const T* x = static_cast<const T*>(p.x) + start;
     T* y = p.y ? static_cast<T*>(p.y) + start : nullptr;
@@ -176,10 +206,11 @@ void filtered_row(const Problem& p, int sample, int row, const T* zeros) {
 
 template <typename T>
 void some_rows(const Problem& p, int64_t begin, int64_t end) {
+    std::vector<float> line(p.w / 2 + 2);
     const std::vector<T> zeros(p.taps ? static_cast<size_t>(p.w + 1) * p.c : 0);
     for (int64_t r = begin; r < end; ++r) {
         const int sample = static_cast<int>(r / p.h), row = static_cast<int>(r % p.h);
-        p.taps ? filtered_row<T>(p, sample, row, zeros.data()) : plain_row<T>(p, sample, row);
+        p.taps ? filtered_row<T>(p, sample, row, zeros.data()) : plain_row<T>(p, sample, row, line.data());
     }
 }
 
@@ -190,9 +221,10 @@ void some_rows(const Problem& p, int64_t begin, int64_t end) {
 extern "C" const char* styled(const void* x, void* y, int dtype, int b, int h, int w, int c, const float* taps,
                               const float* scale, const float* bias, const float* noise, int64_t noise_step,
                               float slope, float gain, float clamp, const float* after, float* rgb,
-                              const float* rgb_weight, const float* rgb_bias, float rgb_clamp, int threads) {
-    const Problem p{x,     y,    b,     h,     w,   c,          taps,     scale,    bias, noise, noise_step,
-                    slope, gain, clamp, after, rgb, rgb_weight, rgb_bias, rgb_clamp};
+                              const float* before, const float* rgb_taps, const float* rgb_weight,
+                              const float* rgb_bias, float rgb_clamp, int threads) {
+    const Problem p{x,    y,     b,     h,   w,      c,        taps,       scale,    bias,     noise, noise_step, slope,
+                    gain, clamp, after, rgb, before, rgb_taps, rgb_weight, rgb_bias, rgb_clamp};
     const int64_t rows = static_cast<int64_t>(b) * h;
     threads = static_cast<int>(std::clamp<int64_t>(rows * w * c / kWorthAThread, 1, std::min<int64_t>(threads, rows)));
     if (dtype == kFloat32) {

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latent_reenact.custom_ops import upsample2d
 from latent_reenact.custom_ops.styled import ToColours, missing, styled_activation
 from latent_reenact.errors import ConfigError
+from latent_reenact.models.memory import keep_freed_memory
 from latent_reenact.models.stylegan2 import ModulatedConv2d, NoiseMode, StyledConv, SynthesisBlock, SynthesisNetwork
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -41,7 +41,7 @@ class FastSynthesis:
         precision: of the convolutions: "fp32", "bf16", or "auto": bf16 where the processor has it.
 
     Holds no state between calls: threads may share it. Without a C++ compiler the passes between the convolutions run
-    in plain PyTorch.
+    in plain PyTorch. At 512² and above the process keeps memory that it frees (`keep_freed_memory`).
 
     Raises:
         ConfigError: an unknown precision, or a network that is not on the CPU.
@@ -56,6 +56,8 @@ class FastSynthesis:
         self.config = synthesis.config
         self.dtype = _DTYPES["bf16" if has_bf16() else "fp32"] if precision == "auto" else _DTYPES[precision]
         self.backend = "reference" if missing() else "cpu"
+        if self.config.resolution >= 512:
+            keep_freed_memory()
         self._const = synthesis.const.float().clone()
         self._blocks = []
         for block in synthesis.blocks:
@@ -122,8 +124,8 @@ class _Conv:
 
     def __call__(
         self, x: Tensor, style: Tensor, after: Tensor | None, noise_mode: NoiseMode, colours: ToColours | None
-    ) -> Tensor | None:
-        """x [B, C_in, r, r] -> [B, C_out, r * up, r * up], scaled by `after` [B, C_out]."""
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """x [B, C_in, r, r] -> ([B, C_out, r * up, r * up], scaled by `after` [B, C_out]; picture)."""
         demodulation = torch.rsqrt(style.square() @ self.energy + 1e-8)  # StyleGAN2, equation 3
         x = self._convolve(x)
         return styled_activation(
@@ -157,7 +159,7 @@ class _Block:
         layers = [block.conv] if block.up_conv is None else [block.up_conv, block.conv]
         self.convs = [_Conv(layer, dtype, backend) for layer in layers]
         rgb = block.to_rgb
-        self.backend, self.fir = backend, block.fir.float()
+        self.taps = 2 * block.fir.float().sum(0)
         self.rgb_affine = _Affine.of(rgb.conv)
         self.rgb_weight = rgb.conv.weight.float()[:, :, 0, 0] * rgb.conv.fan_in_gain  # [3, C]
         self.rgb_bias = rgb.bias.float().clone()
@@ -168,16 +170,11 @@ class _Block:
         """`following`: modulation of the next block's first convolution; None: the picture is ready, x worthless."""
         *before, style, rgb_style = styles
         for conv, own in zip(self.convs[:-1], before, strict=True):
-            y = conv(x, own, style, noise_mode, None)
+            y, _ = conv(x, own, style, noise_mode, None)
             assert y is not None
             x = y
-        image = self._canvas(image, x)
-        colours = ToColours(rgb=image, weight=self.rgb_weight * rgb_style[:, None], bias=self.rgb_bias)
-        y = self.convs[-1](x, style, following, noise_mode, colours)
+        weight = self.rgb_weight * rgb_style[:, None]  # [B, 3, C]
+        colours = ToColours(weight=weight, bias=self.rgb_bias, before=image, taps=self.taps)
+        y, image = self.convs[-1](x, style, following, noise_mode, colours)
+        assert image is not None
         return x if y is None else y, image
-
-    def _canvas(self, image: Tensor | None, x: Tensor) -> Tensor:
-        """The picture so far, at x's resolution."""
-        if image is None:
-            return torch.zeros(len(x), 3, *x.shape[2:])
-        return upsample2d(image, self.fir, backend=self.backend).contiguous()
