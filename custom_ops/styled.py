@@ -44,11 +44,6 @@ class ToColours:
     taps: Tensor  # float32 [4] of the separable filter that doubles it, gain included
 
 
-def missing() -> str:
-    """Why the C++ cannot be used: "" or one line. Compiles nothing."""
-    return build.missing("cpu")
-
-
 @torch.no_grad()
 def styled_activation(
     x: Tensor,
@@ -80,11 +75,11 @@ def styled_activation(
         (y [B, C, H, W] of x's type, channels_last, or None; the picture float32 [B, 3, H, W], or None).
 
     Raises:
-        BackendError: no C++ compiler ("reference" needs none).
+        BackendError: no C++ compiler ("reference" needs none), or it failed.
     """
     if backend == "reference":
         return _reference(x, scale, bias, after, noise, clamp, taps, colours)
-    function = _function()
+    function = load()
     assert taps is None or colours is None
     b, c, h, w = x.shape
     x = x.contiguous(memory_format=torch.channels_last)
@@ -143,8 +138,13 @@ def _coloured(v: Tensor, colours: ToColours, limit: float) -> Tensor:
 
 
 @cache
-def _function() -> ctypes._CFuncPtr:
-    reason = missing()
+def load() -> ctypes._CFuncPtr:
+    """The C++, compiled (in a second or two) or taken from the cache, once a process.
+
+    Raises:
+        BackendError: no compiler, or it failed; one line.
+    """
+    reason = build.missing("cpu")
     if reason:
         raise BackendError(reason)
     function = ctypes.CDLL(str(build.library(build.SOURCES, "cpu", "styled"))).styled

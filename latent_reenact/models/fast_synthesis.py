@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latent_reenact.custom_ops.styled import ToColours, missing, styled_activation
+from latent_reenact.custom_ops import styled
+from latent_reenact.custom_ops.styled import ToColours, styled_activation
 from latent_reenact.errors import ConfigError
 from latent_reenact.models.memory import keep_freed_memory
 from latent_reenact.models.stylegan2 import ModulatedConv2d, NoiseMode, StyledConv, SynthesisBlock, SynthesisNetwork
@@ -40,11 +41,12 @@ class FastSynthesis:
         synthesis: whose weights are taken as they are now; later changes are not seen.
         precision: of the convolutions: "fp32", "bf16", or "auto": bf16 where the processor has it.
 
-    Holds no state between calls: threads may share it. Without a C++ compiler the passes between the convolutions run
-    in plain PyTorch. At 512² and above the process keeps memory that it frees (`keep_freed_memory`).
+    Holds no state between calls: threads may share it. At 512² and above the process keeps memory that it frees
+    (`keep_freed_memory`).
 
     Raises:
         ConfigError: an unknown precision, or a network that is not on the CPU.
+        BackendError: no C++ compiler.
     """
 
     @torch.no_grad()
@@ -55,14 +57,14 @@ class FastSynthesis:
             raise ConfigError(f"the fast synthesis runs on the CPU, the network is on {synthesis.const.device}")
         self.config = synthesis.config
         self.dtype = _DTYPES["bf16" if has_bf16() else "fp32"] if precision == "auto" else _DTYPES[precision]
-        self.backend = "reference" if missing() else "cpu"
+        styled.load()
         if self.config.resolution >= 512:
             keep_freed_memory()
         self._const = synthesis.const.float().clone()
         self._blocks = []
         for block in synthesis.blocks:
             assert isinstance(block, SynthesisBlock)
-            self._blocks.append(_Block(block, self.dtype, self.backend))
+            self._blocks.append(_Block(block, self.dtype))
 
     @torch.inference_mode()
     def __call__(self, w_plus: Tensor, noise_mode: NoiseMode = "const") -> Tensor:
@@ -110,9 +112,9 @@ class _Affine:
 class _Conv:
     """A 3×3 convolution of activations that are modulated already, and everything up to the next one."""
 
-    def __init__(self, layer: StyledConv, dtype: torch.dtype, backend: str) -> None:
+    def __init__(self, layer: StyledConv, dtype: torch.dtype) -> None:
         conv = layer.conv
-        self.up, self.clamp, self.backend = conv.up, layer.clamp, backend
+        self.up, self.clamp = conv.up, layer.clamp
         weight = conv.weight.float() * (conv.fan_in_gain if conv.scaled_demodulation else 1.0)
         self.affine = _Affine.of(conv)
         self.energy = weight.square().sum((2, 3)).T.contiguous()  # [C_in, C_out]
@@ -137,7 +139,6 @@ class _Conv:
             clamp=self.clamp,
             taps=self.taps,
             colours=colours,
-            backend=self.backend,
         )
 
     def _convolve(self, x: Tensor) -> Tensor:
@@ -155,9 +156,9 @@ class _Conv:
 class _Block:
     """One resolution."""
 
-    def __init__(self, block: SynthesisBlock, dtype: torch.dtype, backend: str) -> None:
+    def __init__(self, block: SynthesisBlock, dtype: torch.dtype) -> None:
         layers = [block.conv] if block.up_conv is None else [block.up_conv, block.conv]
-        self.convs = [_Conv(layer, dtype, backend) for layer in layers]
+        self.convs = [_Conv(layer, dtype) for layer in layers]
         rgb = block.to_rgb
         self.taps = 2 * block.fir.float().sum(0)
         self.rgb_affine = _Affine.of(rgb.conv)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from latent_reenact.errors import BackendError
-from latent_reenact.models.fast_synthesis import FastSynthesis
+from latent_reenact.models.fast_synthesis import FastSynthesis, Precision
 from latent_reenact.models.stylegan2 import SynthesisNetwork
 
 Draw = Callable[[Tensor], Tensor]
@@ -29,8 +29,8 @@ class VideoSynthesis:
     about one grey level. LATENT_REENACT_OPS=reference keeps the network. Threads may share it.
     """
 
-    def __init__(self, synthesis: SynthesisNetwork) -> None:
-        self._network = synthesis
+    def __init__(self, synthesis: SynthesisNetwork, precision: Precision = "auto") -> None:
+        self._network, self._precision = synthesis, precision
         self._fast: Future[Draw] | None = None
         self._lock = threading.Lock()
 
@@ -57,7 +57,7 @@ class VideoSynthesis:
             return network
         config = network.config
         try:
-            fast = FastSynthesis(network)
+            fast = FastSynthesis(network, self._precision)
             fast(torch.zeros(1, config.n_styles, config.w_dim))
         except BackendError as error:
             warnings.warn(f"videos are drawn without fused operators, several times slower: {error}", stacklevel=2)

@@ -28,6 +28,7 @@ from latent_reenact.models import (
     StyleGAN2Generator,
     UnitMotion,
 )
+from latent_reenact.models.fast_synthesis import Precision
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.refinement import RefinementConfig, refine
 from latent_reenact.systems.cutting import FaceCutter, open_frames, pixels
@@ -57,6 +58,7 @@ class LatentReenactor:
         framing: width of the model's cut in units of FFHQ's.
         detector: finds faces; dlib's by default.
         refinement: how inversions are refined; not at all by default.
+        precision: of the convolutions that draw videos on a CPU: "fp32", "bf16", or "auto", bf16 where the CPU has it.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class LatentReenactor:
         framing: float = 1.0,
         detector: FaceDetector | None = None,
         refinement: RefinementConfig | None = None,
+        precision: Precision = "auto",
     ) -> None:
         self.networks, self._name, self._framing = networks, name, framing
         self._refinement = refinement or RefinementConfig(steps=0)
         self.device = next(networks.generator.parameters()).device
         self._cutter = FaceCutter(self.crop_size, framing, detector)
-        self._video_synthesis = VideoSynthesis(networks.generator.synthesis)
+        self._video_synthesis = VideoSynthesis(networks.generator.synthesis, precision)
 
     @property
     def name(self) -> str:
