@@ -14,7 +14,7 @@ from typing import cast
 import typer
 
 import latent_reenact
-from latent_reenact.cli import convert, demo, doctor, evaluate, faces, models, prepare, synthface, training, verify
+from latent_reenact.cli import convert, demo, directions, doctor, evaluate, faces, models, prepare, synthface, training, verify
 from latent_reenact.cli.command import complain
 
 PROGRAM = "latent-reenact"
@@ -42,7 +42,7 @@ def program(
 
 for _group in (demo, faces, convert, verify, doctor, prepare, training, evaluate):
     _group.register(app)
-for _name, _group in (("models", models), ("synthface", synthface)):
+for _name, _group in (("directions", directions), ("models", models), ("synthface", synthface)):
     _sub = typer.Typer(help=_group.HELP, rich_markup_mode=None)
     _group.register(_sub)
     app.add_typer(_sub, name=_name)

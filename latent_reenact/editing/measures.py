@@ -33,6 +33,13 @@ def reader_estimator(reader: FaceReader, measure: str) -> Estimator:
     return estimate
 
 
+def check_measure(measure: str) -> None:
+    """Raises UsageError where it is none of `MEASURES`."""
+    if measure not in MEASURES:
+        named = MEASURES[: -len(EXPRESSION_INDEX)]
+        raise UsageError(f"measure: got {measure!r}, expected one of {', '.join(named)}, or a blendshape as jawOpen")
+
+
 def generator_draw(generator: StyleGAN2Generator) -> Draw:
     """w_plus on the CPU -> pictures on the generator's device."""
     device = next(generator.parameters()).device
@@ -46,6 +53,7 @@ def ratios(landmarks: Tensor) -> Tensor:
 
 def _picker(measure: str) -> Callable[[FaceReading], Tensor]:
     """From a reading to the one number of each picture, [B]."""
+    check_measure(measure)
     if measure in _POSE:
         return lambda read: read.pose_deg[:, _POSE.index(measure)]
     if measure in _GAZE:
@@ -53,6 +61,4 @@ def _picker(measure: str) -> Callable[[FaceReading], Tensor]:
     if measure.removesuffix("_ratio") in RATIO_NAMES and measure.endswith("_ratio"):
         return lambda read: ratios(read.landmarks)[:, RATIO_NAMES.index(measure.removesuffix("_ratio"))]
     names = EXPRESSION_SLIDERS.get(measure, (measure,))
-    if not set(names) <= set(EXPRESSION_INDEX):
-        raise UsageError(f"measure: got {measure!r}, expected one of {', '.join(MEASURES[:21])} or a blendshape")
     return lambda read: read.expression[:, [EXPRESSION_INDEX[name] for name in names]].mean(1)

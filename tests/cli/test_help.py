@@ -21,7 +21,7 @@ from latent_reenact.cli import main
 
 REPO = Path(__file__).parents[2]
 FROZEN = Path(__file__).with_name("help.txt")
-GROUPS = ("models", "synthface")
+GROUPS = ("directions", "models", "synthface")
 HEAVY = {"torch", "numpy", "scipy", "PIL", "cv2", "av", "dlib", "numba", "safetensors", "yaml", "tqdm"}
 
 
@@ -54,7 +54,7 @@ def test_feature_help_is_frozen() -> None:
 
 
 def test_smoke_every_verb_is_there() -> None:
-    expected = "demo reenact invert edit sample convert verify doctor prepare train evaluate models synthface"
+    expected = "demo reenact invert edit sample convert verify doctor prepare train evaluate directions models synthface"
     assert verbs(help_of()) == expected.split()
 
 
