@@ -21,6 +21,7 @@ _EXPORTS = {
     "Which": "detect",
     "choose_face": "detect",
     "parse_which": "detect",
+    "PasteBack": "paste",
     "face_mask": "paste",
     "match_color": "paste",
     "paste_back": "paste",
@@ -39,7 +40,7 @@ __all__ = [*_EXPORTS]
 if TYPE_CHECKING:  # what __getattr__ serves, for readers and type checkers
     from latent_reenact.face.alignment import Alignment, align, alignment_from_landmarks, landmarks_to_aligned
     from latent_reenact.face.detect import Box, DlibDetector, Face, FaceDetector, Which, choose_face, parse_which
-    from latent_reenact.face.paste import face_mask, match_color, paste_back, square_mask
+    from latent_reenact.face.paste import PasteBack, face_mask, match_color, paste_back, square_mask
     from latent_reenact.face.pose import HeadPose, head_pose, measure
     from latent_reenact.face.smooth import AlignmentFilter
     from latent_reenact.face.track import FaceTrack, Smoothing, TrackedFrame

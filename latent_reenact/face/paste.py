@@ -53,33 +53,70 @@ def paste_back(
     Returns:
         uint8 [H, W, 3]; equal to `original`, bit for bit, wherever the mask is 0.
     """
-    import cv2
-
-    check_image(original)
     size = check_image(result_aligned).shape[0]
     if result_aligned.shape[1] != size:
         raise ValueError(f"got an aligned result of {list(result_aligned.shape[:2])}, expected a square")
-    mask = face_mask(size, scale=alignment.scale) if mask is None else np.clip(np.asarray(mask, np.float32), 0, 1)
-    if mask.shape != (size, size):
-        raise ValueError(f"got a mask of {list(mask.shape)}, expected {[size, size]} as the result has")
-    if color_match:
-        result_aligned = match_color(result_aligned, align(original, alignment, size), mask)
-    pasted = original.copy()
-    left, top, right, bottom = _bounds(alignment, original.shape[:2])
-    if left >= right or top >= bottom:
+    return PasteBack(original, alignment, size, color_match=color_match, mask=mask)(result_aligned)
+
+
+class PasteBack:
+    """`paste_back` of many results of one size, such as a video's, into one picture.
+
+    Takes what `paste_back` takes, but for the result: what does not depend on it is computed once. Threads may share
+    it.
+    """
+
+    def __init__(
+        self,
+        original: np.ndarray,
+        alignment: Alignment,
+        size: int,
+        *,
+        color_match: bool = True,
+        mask: np.ndarray | None = None,
+    ) -> None:
+        check_image(original)
+        mask = face_mask(size, scale=alignment.scale) if mask is None else np.clip(np.asarray(mask, np.float32), 0, 1)
+        if mask.shape != (size, size):
+            raise ValueError(f"got a mask of {list(mask.shape)}, expected {[size, size]} as the result has")
+        self.size, self.original, self._mask = size, original, mask
+        self._wanted = _moments(_lab(align(original, alignment, size)), mask) if color_match and mask.any() else None
+        self._drawn_size = size // max(1, int(size / alignment.side))
+        left, top, right, bottom = _bounds(alignment, original.shape[:2])
+        rows, columns = slice(top, max(top, bottom)), slice(left, max(left, right))
+        share = self._placed(mask, alignment, rows, columns, inside=True)
+        rows, columns = _occupied(share.max(1, initial=0), top), _occupied(share.max(0, initial=0), left)
+        self._share = share[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left, None]
+        self._alignment, self._rows, self._columns = alignment, rows, columns
+
+    def __call__(self, result_aligned: np.ndarray) -> np.ndarray:
+        """uint8 [size, size, 3] -> the picture with it, uint8 [H, W, 3]."""
+        if check_image(result_aligned).shape[:2] != (self.size, self.size):
+            raise ValueError(f"got a result of {list(result_aligned.shape[:2])}, expected {[self.size, self.size]}")
+        if self._wanted is not None:
+            result_aligned = _with_moments(result_aligned, self._mask, self._wanted)
+        pasted = self.original.copy()
+        if self._share.size:
+            colour = self._placed(result_aligned.astype(np.float32), self._alignment, self._rows, self._columns)
+            region = pasted[self._rows, self._columns]
+            region[:] = np.rint(region + (colour - region) * self._share)
         return pasted
-    layer = np.dstack([result_aligned.astype(np.float32), mask])
-    shrink = max(1, int(size / alignment.side))
-    if shrink > 1:
-        size //= shrink
-        layer = cv2.resize(layer, (size, size), interpolation=cv2.INTER_AREA)
-    to_patch = alignment.within((left, top)).inverse_matrix(size)
-    patch = _warp(layer, to_patch, (right - left, bottom - top))
-    region = pasted[top:bottom, left:right]
-    share = patch[..., 3:]
-    blended = region + (patch[..., :3] - region) * share
-    region[:] = np.where(share > 0, np.rint(blended).clip(0, 255).astype(np.uint8), region)
-    return pasted
+
+    def _placed(
+        self, layer: np.ndarray, alignment: Alignment, rows: slice, columns: slice, *, inside: bool = False
+    ) -> np.ndarray:
+        """float32 [size, size, ...] as it lies on those rows and columns; beyond its edge 0, or its colours go on."""
+        import cv2
+
+        width, height, n = columns.stop - columns.start, rows.stop - rows.start, self._drawn_size
+        if not width or not height:
+            return np.zeros((height, width), np.float32)
+        if n < self.size:
+            layer = cv2.resize(layer, (n, n), interpolation=cv2.INTER_AREA)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        border = cv2.BORDER_CONSTANT if inside else cv2.BORDER_REPLICATE
+        matrix = alignment.within((columns.start, rows.start)).inverse_matrix(n)
+        return cv2.warpAffine(layer, matrix, (width, height), flags=flags, borderMode=border)
 
 
 def match_color(image: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -92,25 +129,42 @@ def match_color(image: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> n
         image, reference: uint8 [S, S, 3].
         mask: float [S, S], weights of the pixels that count.
     """
+    if not mask.any():
+        return image
+    return _with_moments(image, mask, _moments(_lab(reference), mask))
+
+
+def _with_moments(image: np.ndarray, mask: np.ndarray, wanted: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """`image` with that mean and standard deviation in each Lab channel, as far as the bounds allow."""
     import cv2
 
-    total = float(mask.sum())
-    if total <= 0:
-        return image
-    lab, wanted = (cv2.cvtColor(i.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for i in (image, reference))
-    mean, spread = _moments(lab, mask, total)
-    wanted_mean, wanted_spread = _moments(wanted, mask, total)
-    gain = np.clip(wanted_spread / np.maximum(spread, 1e-3), *_GAIN)
-    shift = np.clip(wanted_mean - mean, -_SHIFT, _SHIFT)
+    lab = _lab(image)
+    mean, spread = _moments(lab, mask)
+    gain = np.clip(wanted[1] / np.maximum(spread, 1e-3), *_GAIN)
+    shift = np.clip(wanted[0] - mean, -_SHIFT, _SHIFT)
     matched = (lab - mean) * gain + mean + shift
     rgb = cv2.cvtColor(matched.astype(np.float32), cv2.COLOR_LAB2RGB)
     return np.rint(rgb.clip(0, 1) * 255).astype(np.uint8)
 
 
-def _moments(lab: np.ndarray, mask: np.ndarray, total: float) -> tuple[np.ndarray, np.ndarray]:
-    weights = mask[..., None] / total
+def _lab(image: np.ndarray) -> np.ndarray:
+    """uint8 RGB [S, S, 3] -> float32 Lab."""
+    import cv2
+
+    return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def _moments(lab: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [3] under the mask."""
+    weights = mask[..., None] / float(mask.sum())
     mean = (lab * weights).sum((0, 1))
     return mean, np.sqrt(((lab - mean) ** 2 * weights).sum((0, 1)))
+
+
+def _occupied(used: np.ndarray, start: int) -> slice:
+    """From the first to the last that is not 0, counted from `start`; empty where there is none."""
+    at = np.flatnonzero(used)
+    return slice(start + int(at[0]), start + int(at[-1]) + 1) if len(at) else slice(start, start)
 
 
 def _bounds(alignment: Alignment, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -121,16 +175,6 @@ def _bounds(alignment: Alignment, shape: tuple[int, ...]) -> tuple[int, int, int
     left, right = np.clip([low[0], high[0]], 0, width)
     top, bottom = np.clip([low[1], high[1]], 0, height)
     return int(left), int(top), int(right), int(bottom)
-
-
-def _warp(layer: np.ndarray, aligned_from_patch: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The layer (RGB + mask, [S, S, 4]) drawn on a patch of `size` (width, height); colours reach past the edge."""
-    import cv2
-
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    colour = cv2.warpAffine(layer[..., :3], aligned_from_patch, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    share = cv2.warpAffine(layer[..., 3], aligned_from_patch, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    return np.dstack([colour, share])
 
 
 def _smoothstep(t: np.ndarray) -> np.ndarray:

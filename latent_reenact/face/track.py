@@ -24,6 +24,7 @@ _BOX_RISE = 0.036
 _SAME_FACE_IOU = 0.3
 _LARGEST_JUMP = 0.25  # between two frames, in sides of the box: a head does not move faster, a lost track does
 _LARGEST_GROWTH = 1.25
+_STILL = 0.02  # a head that moves or grows less between two frames, in sides of the box, is read well without a look
 _UNSEEN_FRAMES = 8  # how long landmarks are believed that no detector confirms: a face turned far away
 _SEARCH_EVERY = 8  # frames between two searches of the whole frame for a lost face
 
@@ -67,8 +68,8 @@ class FaceTrack:
             face, so that the head moves inside it; "none" takes each frame as it is.
         scale: widens the crop against FFHQ's own framing.
         fps: frames per second, for the low-pass.
-        detect_every: let the detector look at every n-th frame only. Each look costs a few milliseconds; without
-            it, a quickly turning head is read less well.
+        detect_every: let the detector look at every n-th frame only while the head keeps still; a head that moves
+            is looked for in every frame, since without that it is read less well.
         patience: how many frames a video may begin with before its first face. They are held back until then.
         max_gap: how many frames in a row the face may be away later on.
         name: what the frames come from, for messages.
@@ -153,14 +154,21 @@ class FaceTrack:
     def _follow(self, image: np.ndarray, last: Face) -> Face | None:
         """The face that was there in the frame before."""
         self._unseen += 1
-        if self._unseen >= self.detect_every:
-            seen = self._look_near(image, last)
-            if seen is not None:
-                return self._confirmed(seen)
-        landmarks = self.detector.landmarks(image, last.box)
-        guess = Face(_box_of(landmarks), last.score, landmarks)
+        if self._unseen < self.detect_every:
+            guess = self._guess(image, last)
+            if _moved_a_little(last.box, guess.box, _STILL, 1 + _STILL):
+                return guess
+        seen = self._look_near(image, last)
+        if seen is not None:
+            return self._confirmed(seen)
+        guess = self._guess(image, last)
         trusted = self._unseen < max(self.detect_every, _UNSEEN_FRAMES)
         return guess if trusted and _moved_a_little(last.box, guess.box) else None
+
+    def _guess(self, image: np.ndarray, last: Face) -> Face:
+        """The face by its landmarks alone, begun at the box of the frame before."""
+        landmarks = self.detector.landmarks(image, last.box)
+        return Face(_box_of(landmarks), last.score, landmarks)
 
     def _acquire(self, image: np.ndarray) -> Face | None:
         """A face where there was none in the frame before."""
@@ -215,11 +223,11 @@ def _box_of(landmarks: np.ndarray) -> Box:
     return (float(x - half), float(y - half), float(x + half), float(y + half))
 
 
-def _moved_a_little(before: Box, after: Box) -> bool:
+def _moved_a_little(before: Box, after: Box, jump: float = _LARGEST_JUMP, most: float = _LARGEST_GROWTH) -> bool:
     side = before[2] - before[0]
     growth = (after[2] - after[0]) / side
     shift = np.hypot(after[0] + after[2] - before[0] - before[2], after[1] + after[3] - before[1] - before[3]) / 2
-    return bool(shift < _LARGEST_JUMP * side and 1 / _LARGEST_GROWTH < growth < _LARGEST_GROWTH)
+    return bool(shift < jump * side and 1 / most < growth < most)
 
 
 def _iou(a: Box, b: Box) -> float:

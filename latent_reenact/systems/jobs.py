@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latent_reenact.errors import UsageError
-from latent_reenact.face import Which
+from latent_reenact.face import PasteBack, Which
 from latent_reenact.media import Provenance, write_image
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.plan import (
@@ -182,7 +182,7 @@ def _prepare(reenactor: Reenactor, identity: str | Path | Identity, options: Ree
     if not isinstance(identity, Identity):
         path = Path(identity)
         if options.paste_back:
-            original = reenactor.align(path, face=options.identity_face)
+            original = PasteBack(*reenactor.align(path, face=options.identity_face), reenactor.resolution)
         if is_saved_identity(path):
             identity = Identity.load(path)
         else:

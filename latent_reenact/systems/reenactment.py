@@ -20,7 +20,7 @@ from latent_reenact.errors import (
     OutputError,
     UsageError,
 )
-from latent_reenact.face import Alignment, Smoothing, Which, align, paste_back
+from latent_reenact.face import PasteBack, Smoothing, Which, align
 from latent_reenact.media import Provenance, VideoReader, VideoWriter, read_image, side_by_side, write_image
 from latent_reenact.media.overlap import behind
 from latent_reenact.media.provenance import COMPOSITE, SYNTHETIC
@@ -114,7 +114,7 @@ class Stage:
     reenactor: Reenactor
     identity: Identity
     options: ReenactOptions
-    original: tuple[np.ndarray, Alignment] | None  # the identity's own picture, to paste back into
+    original: PasteBack | None  # the identity's own picture, to paste back into
 
     def draw(self, driving: Path) -> Result:
         o = self.options
@@ -124,8 +124,7 @@ class Stage:
         """The picture to write; `driving` is shown beside it where the result does not say what drove it."""
         image, shown = result.image, self.identity.picture
         if self.original is not None:
-            shown, alignment = self.original
-            image = paste_back(shown, image, alignment)
+            shown, image = self.original.original, self.original(image)
         if self.options.crop_forehead:
             image = image[round(image.shape[0] * _FOREHEAD) :]
         if not self.options.side_by_side:

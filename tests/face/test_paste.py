@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latent_reenact.face import Alignment, align, face_mask, match_color, paste_back, square_mask
+from latent_reenact.face import Alignment, PasteBack, align, face_mask, match_color, paste_back, square_mask
 
 ALIGNMENT = Alignment((150, 130), (80, 21))
 
@@ -64,6 +64,18 @@ def test_feature_input_untouched() -> None:
     assert paste_back(original, result, ALIGNMENT) is not original
     assert (original == before).all()
     assert (result == 9).all()
+
+
+def test_feature_many_results_into_one_picture() -> None:
+    original, rng = scene(), np.random.default_rng(0)
+    before = original.copy()
+    paste = PasteBack(original, ALIGNMENT, 48)
+    for _ in range(3):
+        result = rng.integers(0, 256, (48, 48, 3)).astype(np.uint8)
+        assert np.array_equal(paste(result), paste_back(original, result, ALIGNMENT))
+    assert np.array_equal(original, before)
+    with pytest.raises(ValueError, match="expected \\[48, 48\\]"):
+        paste(np.zeros((32, 32, 3), np.uint8))
 
 
 def test_feature_empty_mask_or_square_outside() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from synthetic_face import SquareDetector, frame
+from synthetic_face import SquareDetector, frame, template
 
 from latent_reenact.errors import ManyFacesError, NoFaceError, UsageError
-from latent_reenact.face import FaceTrack, Smoothing, TrackedFrame, Which, alignment_from_landmarks
+from latent_reenact.face import Face, FaceTrack, Smoothing, TrackedFrame, Which, alignment_from_landmarks
 
 EMPTY = frame()
 
@@ -41,10 +41,27 @@ def test_feature_looks_near_after_the_first_frame() -> None:
     assert all(shape != (240, 320) for shape in detector.shapes[1:])
 
 
-def test_feature_detect_every() -> None:
-    detector = SquareDetector()
-    list(FaceTrack(detector, detect_every=4).stream([walk(1)[0]] * 13))
-    assert len(detector.shapes) == 4
+class FollowingDetector(SquareDetector):
+    """Its landmarks find the square that is there, as dlib's find a face, and lead to the very same box."""
+
+    def landmarks(self, image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+        rows, columns = np.nonzero(image[..., 0])
+        side = columns.max() - columns.min() + 1
+        points = template() - template().mean(0)
+        points *= side / (2.8 * np.sqrt(points.var(0).sum()))
+        return points + [columns.mean() + 0.5, rows.mean() + 0.5 + 0.036 * side]
+
+    def detect(self, image: np.ndarray, *, thorough: bool = True) -> list[Face]:
+        found = super().detect(image, thorough=thorough)
+        return [Face(face.box, face.score, self.landmarks(image, face.box)) for face in found]
+
+
+@pytest.mark.parametrize(("step", "looks"), [(0, 4), (6, 13)])
+def test_feature_detect_every_spares_looks_at_a_still_head(step: int, looks: int) -> None:
+    detector = FollowingDetector()
+    tracked = list(FaceTrack(detector, detect_every=4, smoothing="none").stream(walk(13, step=step)))
+    assert len(detector.shapes) == looks
+    assert centres(tracked)[:, 0] == pytest.approx(centres(tracked)[0, 0] + step * np.arange(13), abs=0.5)
 
 
 def test_feature_leading_frames_get_the_first_alignment() -> None:
