@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from latent_reenact.models import IdentityEmbedder, load_networks
 from latent_reenact.models.face_reader import FaceReader
 from latent_reenact.models.identity import id_crop
 from latent_reenact.models.pixels import from_pixels
-from latent_reenact.synthface import Portrait
+
+if TYPE_CHECKING:  # it needs numba, reading pictures does not
+    from latent_reenact.synthface import Portrait
 
 OUTSIDE_SIZE = 256  # dlib's detector finds faces from 80 pixels up
 

@@ -41,7 +41,5 @@ def stranger_threshold(embeddings: np.ndarray, *, false_accepts: float = 0.01) -
 def _rows(identity: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     one, other = np.asarray(identity, np.float64), np.asarray(generated, np.float64)
     if other.size == 0 or one.shape[-1:] != other.shape[-1:]:
-        raise ValueError(
-            f"got embeddings {list(one.shape)} and {list(other.shape)}, expected the same network's [..., D]"
-        )
+        raise ValueError(f"got embeddings {list(one.shape)} and {list(other.shape)}, expected one network's [..., D]")
     return np.broadcast_to(one, other.shape), other

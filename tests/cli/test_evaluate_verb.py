@@ -48,3 +48,67 @@ def test_feature_quick(cli, asked: list[dict], tmp_path: Path) -> None:
 
 def test_exception_protocol(cli, tmp_path: Path) -> None:
     assert cli("evaluate", "builtin", "--mesh", "m.npz", "--protocol", "hearsay", "-o", tmp_path).code == 2
+
+
+# ---------------------------------------------------------------- cross and self
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    from latent_reenact.evaluation import entry
+    from latent_reenact.evaluation.comparison import Comparison
+    from latent_reenact.evaluation.measures import Estimate, Measure
+
+    calls: list[dict] = []
+
+    def evaluate(model: str, folder: Path, **options: object) -> Comparison:
+        calls.append({"model": model, "folder": folder, **options})
+        comparison = Comparison(
+            protocol="cross",
+            settings={},
+            measures=[Measure(key="d.fl", text="FL", reader="dlib")],
+            table={"latent": {"d.fl": Estimate(0.5, 0.25, 0.75, 7)}},
+            done={"latent": 7},
+            skipped={"latent": {"3: a <- b": "no face"}},
+        )
+        comparison.save(folder)
+        return comparison
+
+    monkeypatch.setattr(entry, "evaluate", evaluate)
+    return calls
+
+
+def test_feature_cross(cli, compared: list[dict], tmp_path: Path) -> None:
+    words = ["--protocol", "cross", "--systems", "latent,linear-psp", "--command", "x={identity}", "--mesh", "m.npz"]
+    done = cli("evaluate", *words, "--judges", "j", "--pairs", "9", "--seed", "4", "-o", tmp_path / "report")
+    assert done.code == 0
+    assert "| FL ↑ [dlib] | 0.5 [0.25, 0.75] |" in done.out
+    assert done.err == "warning: latent: 1 pairs skipped; see report.md\n"
+    call = compared[0]
+    assert (call["model"], call["systems"], call["commands"]) == ("builtin", "latent,linear-psp", ["x={identity}"])
+    assert call["estimators"] == ["j", "dlib"]
+    assert (call["config"].protocol, call["config"].pairs, call["config"].seed) == ("cross", 9, 4)
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.html", "report.json"}
+
+
+def test_feature_cross_json(cli, compared: list[dict], tmp_path: Path) -> None:
+    done = cli("evaluate", "--protocol", "self", "--videos", tmp_path, "--json", "-o", tmp_path)
+    assert done.json["systems"]["latent"]["d.fl"] == {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 7}
+    assert done.json["skipped"] == {"latent": {"3: a <- b": "no face"}}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--protocol", "cross"], "give one of --mesh"),
+        (["--protocol", "cross", "--mesh", "m.npz", "--videos", "v"], "give one of --mesh"),
+        (["--protocol", "cross", "--mesh", "m.npz", "--systems", "latent,"], "m.npz"),
+        (["--protocol", "cross", "--mesh", "m.npz", "--systems", "cos"], "no model is called 'cos'"),
+        (["--protocol", "synthetic"], "needs --mesh"),
+    ],
+)
+def test_exception_clips(cli, tmp_path: Path, words: list[str], why: str) -> None:
+    done = cli("evaluate", *words, "-o", tmp_path / "report")
+    assert done.code in (1, 2)
+    assert why in done.error
+    assert not (tmp_path / "report").exists()
