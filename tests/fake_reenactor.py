@@ -59,6 +59,7 @@ class GreenPatchDetector:
 class FakeReenactor:
     name, resolution, framing = "fake", RESOLUTION, 1.12
     controls = ("yaw_deg", "smile")
+    reads = "picture"
     max_gap = 250
 
     def __init__(self) -> None:

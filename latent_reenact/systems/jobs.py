@@ -16,6 +16,7 @@ from latent_reenact.errors import UsageError
 from latent_reenact.face import PasteBack, Which
 from latent_reenact.media import Provenance, write_image
 from latent_reenact.systems.identity import Identity
+from latent_reenact.systems.names import reads_clips
 from latent_reenact.systems.plan import (
     IDENTITY_SUFFIX,
     IMAGE_SUFFIXES,
@@ -50,7 +51,7 @@ def reenact(
     file, of the same stem; a file that fails is reported and the others go on.
 
     Args:
-        identity: a picture, a saved identity, or an `Identity`.
+        identity: a picture, a saved identity, or an `Identity`; a clip for the linear baseline.
         out: the file to write, or the folder (made if need be) for a folder of driving files.
         progress: told after every frame.
 
@@ -59,7 +60,7 @@ def reenact(
     """
     options = options or ReenactOptions()
     driving, out = Path(driving), Path(out)
-    inputs = _checked_identity(identity, options)
+    inputs = _checked_identity(identity, options, model)
     tasks = plan_tasks(driving, out)
     with contextlib.ExitStack() as stack:
         if driving.is_dir():
@@ -86,7 +87,7 @@ def invert(
     """Read a person from a picture and save the identity as `.safetensors`. Raises LatentReenactError."""
     picture, out = Path(picture), Path(out)
     check_one_face(face, "is the identity")
-    check_identity(picture)
+    check_identity(picture, lambda: _reads_clips(model))
     if is_saved_identity(picture):
         raise UsageError(f"{picture} is a saved identity already; give a picture to invert")
     check_outputs([out], [picture], (IDENTITY_SUFFIX,))
@@ -118,7 +119,7 @@ def pose(
             raise UsageError(f"{name}: got {value}, expected a finite number")
     out = Path(out)
     options = ReenactOptions(identity_face=face, aligned=aligned)
-    check_outputs([out], _checked_identity(identity, options), IMAGE_SUFFIXES)
+    check_outputs([out], _checked_identity(identity, options, model), IMAGE_SUFFIXES)
     stage = _prepare(loaded(model, device), identity, options)
     started = time.perf_counter()
     stage.reenactor.pose(stage.identity, **controls).save(out)
@@ -166,15 +167,19 @@ def loaded(model: Model, device: str = "auto") -> Reenactor:
     return model
 
 
-def _checked_identity(identity: str | Path | Identity, options: ReenactOptions) -> list[Path]:
+def _checked_identity(identity: str | Path | Identity, options: ReenactOptions, model: Model) -> list[Path]:
     """The files that the identity is read from, after making sure that they may be one."""
     saved = isinstance(identity, Identity) or is_saved_identity(Path(identity))
     if options.paste_back and saved:
         raise UsageError("paste back: a saved identity has no original picture; give the picture itself as identity")
     if isinstance(identity, Identity):
         return []
-    check_identity(Path(identity))
+    check_identity(Path(identity), lambda: _reads_clips(model))
     return [Path(identity)]
+
+
+def _reads_clips(model: Model) -> bool:
+    return reads_clips(model) if isinstance(model, str | Path) else model.reads == "clip"
 
 
 def _prepare(reenactor: Reenactor, identity: str | Path | Identity, options: ReenactOptions) -> Stage:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import torch
@@ -94,6 +95,11 @@ class LatentReenactor:
     def controls(self) -> tuple[str, ...]:
         """Names that `pose` takes."""
         return () if self.networks.control is None else self.networks.control.config.controls
+
+    @property
+    def reads(self) -> Literal["picture"]:
+        """A person is read from one picture."""
+        return "picture"
 
     @property
     def crop_size(self) -> int:

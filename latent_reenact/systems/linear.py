@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -30,8 +30,10 @@ from latent_reenact.face.detect import FaceDetector, Which
 from latent_reenact.face.track import Smoothing
 from latent_reenact.media import VideoReader, is_image_path
 from latent_reenact.models import ReStyleEncoder
+from latent_reenact.models.fast_synthesis import Precision
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.systems.cutting import FaceCutter, open_frames
+from latent_reenact.systems.drawing import VideoSynthesis
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
 
@@ -55,6 +57,7 @@ class LinearReenactor:
             inverted a second time, mirrored.
         batch: frames inverted together.
         detector: finds faces; dlib's by default.
+        precision: of the convolutions that draw videos on a CPU: "fp32", "bf16", or "auto", bf16 where the CPU has it.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class LinearReenactor:
         mean_every: int = 1,
         batch: int = 8,
         detector: FaceDetector | None = None,
+        precision: Precision = "auto",
     ) -> None:
         if mean_every < 1 or batch < 1:
             raise ConfigError(f"got mean_every {mean_every} and batch {batch}, expected at least 1 of each")
@@ -74,6 +78,7 @@ class LinearReenactor:
         self._mean_every, self._batch = mean_every, batch
         self.device = next(inversion.parameters()).device
         self._cutter = FaceCutter(max(self.resolution, inversion.input_size), framing, detector)
+        self._video_synthesis = VideoSynthesis(inversion.generator.synthesis, precision)
 
     @property
     def name(self) -> str:
@@ -92,6 +97,11 @@ class LinearReenactor:
     def controls(self) -> tuple[str, ...]:
         """None: only a clip drives."""
         return ()
+
+    @property
+    def reads(self) -> Literal["clip"]:
+        """A person is read from a clip."""
+        return "clip"
 
     def align(self, picture: Picture, *, face: Which = "largest") -> tuple[np.ndarray, Alignment]:
         """(pixels uint8 [H, W, 3], where the model cuts them).
@@ -179,6 +189,7 @@ class LinearReenactor:
             latents = stack.enter_context(tempfile.TemporaryFile())
             seen = self._read(self._cutter.track(frames, face, smoothing, aligned=aligned), aligned, latents)
             latents.seek(0)
+            self._video_synthesis.start()
             tracked = (TrackedFrame(frame, *cut) for frame, cut in zip(frames, seen.cuts, strict=False))
             while chunk := list(islice(tracked, batch)):
                 yield from self._draw(identity, seen, chunk, latents, relative)
@@ -219,7 +230,7 @@ class LinearReenactor:
         motion = torch.tensor(identity.motion) + codes - seen.first if relative else codes - seen.mean()
         w_plus = person + self.alpha * motion
         with torch.inference_mode():
-            images = to_pixels(self.inversion.generator.synthesis(w_plus.to(self.device)))
+            images = to_pixels(self._video_synthesis(w_plus.to(self.device)))
         return [
             Result(image, code, own, frame, "reenact", self.name)
             for image, code, own, frame in zip(images, w_plus.numpy(), motion.numpy(), chunk, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -17,10 +17,10 @@ from latent_reenact.models.refinement import RefinementConfig
 from latent_reenact.models.unit_readers import OfficialUnits, OwnUnits
 from latent_reenact.systems.latent import LatentNetworks, LatentReenactor
 from latent_reenact.systems.linear import LinearReenactor
+from latent_reenact.systems.names import System, named
 from latent_reenact.systems.protocol import Reenactor
-from latent_reenact.weights import ModelFolder, resolve
+from latent_reenact.weights import ModelFolder
 
-System = Literal["latent", "latent-units", "linear"]
 Networks = Mapping[str, nn.Module]
 
 
@@ -28,10 +28,10 @@ def load(model: str | Path = "builtin", *, device: str = "auto", system: System 
     """Load a model ready to reenact.
 
     Args:
-        model: `builtin`, the name of an installed model, or a model folder.
+        model: `builtin`, the name of an installed model, or a model folder; `linear-builtin` is the linear baseline
+            with the generator and the inversion of `builtin`, and so for any model.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...
-        system: how to reenact with its networks; by default as its folder says. "linear" runs the linear baseline with
-            the generator and the inversion of any model, under the name `linear-MODEL`.
+        system: how to reenact with its networks; by default as its folder says.
 
     Raises:
         WeightsNotFoundError: no such model; lists those that are here.
@@ -39,8 +39,8 @@ def load(model: str | Path = "builtin", *, device: str = "auto", system: System 
         ConfigError: it has no system, an unknown one, or not the networks of the system.
         BackendError: the device is not there.
     """
-    folder = ModelFolder(resolve(model))
-    chosen = system or folder.config.get("system")
+    found = named(model, system)
+    folder, chosen = found.folder, found.system
     if chosen is None:
         raise ConfigError(
             f"{folder.path} holds {', '.join(sorted(folder.networks))} and no system to reenact with: open it with "
@@ -50,8 +50,7 @@ def load(model: str | Path = "builtin", *, device: str = "auto", system: System 
     if chosen not in _SYSTEMS:
         raise ConfigError(f"{folder.path}: got system {chosen!r}, expected {' or '.join(map(repr, get_args(System)))}")
     networks = load_networks(folder.path, device=_device(device))
-    name = folder.name if system in (None, folder.config.get("system")) else f"{system}-{folder.name}"
-    return _SYSTEMS[chosen](folder, networks, name)
+    return _SYSTEMS[chosen](folder, networks, found.name)
 
 
 def _latent(folder: ModelFolder, networks: Networks, name: str) -> LatentReenactor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,11 @@ def plan_tasks(driving: Path, out: Path) -> list[Task]:
     return list(tasks.values())
 
 
-def check_identity(path: Path) -> None:
-    """Raises CorruptFileError unless `path` may be a picture or a saved identity."""
+def check_identity(path: Path, reads_clips: Callable[[], bool] = lambda: False) -> None:
+    """Raises CorruptFileError unless `path` may be a picture or a saved identity, or a clip where these are read."""
     require_file(path, _IDENTITY)
+    if is_video_path(path) and reads_clips():
+        return
     if not (is_saved_identity(path) or is_image_path(path)):
         what = "a video or animation" if is_video_path(path) else "not a picture"
         raise CorruptFileError(f"{path} is {what}; expected {_IDENTITY}")

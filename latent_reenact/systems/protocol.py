@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Reenactor(Protocol):
 
     name: the model's name. resolution: side of the drawn pictures.
     framing: how much wider than FFHQ's square the model's world is cut (1 for FFHQ models).
+    reads: what a person is read from: a picture, or a clip of several.
     """
 
     @property
@@ -63,6 +64,8 @@ class Reenactor(Protocol):
     def framing(self) -> float: ...
     @property
     def controls(self) -> tuple[str, ...]: ...
+    @property
+    def reads(self) -> Literal["picture", "clip"]: ...
 
     def align(self, picture: Picture, *, face: Which = "largest") -> tuple[np.ndarray, Alignment]:
         """(the picture's pixels, where the model cuts it)."""

@@ -7,12 +7,13 @@ import pytest
 import tiny
 import torch
 
-from latent_reenact.errors import ConfigError, NoFaceError, UsageError
+from latent_reenact.errors import ConfigError, NoFaceError, UsageError, WeightsNotFoundError
 from latent_reenact.face import align
 from latent_reenact.media import VideoReader, VideoWriter, write_image
 from latent_reenact.models import EncoderConfig, ReStyleEncoder, StyleEncoder, save_networks
 from latent_reenact.models.pixels import from_pixels
-from latent_reenact.systems import Identity, LinearReenactor, load
+from latent_reenact.systems import Identity, LinearReenactor, jobs, load
+from latent_reenact.systems.names import named, reads_clips
 
 BLACK = np.zeros((64, 64, 3), np.uint8)
 E4E = EncoderConfig(kind="gradual", input_channels=6, input_size=32, n_styles=tiny.L, w_dim=tiny.D, body=tiny.BODY)
@@ -123,6 +124,36 @@ def test_feature_loads_from_any_folder_with_an_inversion(tmp_path) -> None:
         assert system.framing == tiny.ABOUT["framing"]
         person = system.identity(clip(10, size=32), aligned=True)
         assert len(list(system.stream(person, clip(20, size=32), aligned=True))) == 3
+
+
+def test_feature_jobs_from_clips_to_a_video(tmp_path) -> None:
+    networks = tiny.networks()
+    pair = {"generator": networks.generator, "inversion": networks.inversion}
+    save_networks(tmp_path / "psp", pair, {**tiny.ABOUT, "name": "psp", "system": None})
+    model = f"linear-{tmp_path / 'psp'}"
+    for name, first in (("person.mp4", 10), ("talk.mp4", 20)):
+        with VideoWriter(tmp_path / name, fps=25) as out:
+            for frame in clip(first, 4, size=32):
+                out.write(frame)
+    options = jobs.ReenactOptions(aligned=True)
+    talk, saved = tmp_path / "talk.mp4", tmp_path / "person.safetensors"
+    jobs.invert(model, tmp_path / "person.mp4", saved, aligned=True, device="cpu")
+    for identity in (tmp_path / "person.mp4", saved):
+        report = jobs.reenact(model, identity, talk, tmp_path / "out.mp4", options, device="cpu")
+        assert report.frames == len(list(VideoReader(tmp_path / "out.mp4"))) == 4
+    write_image(tmp_path / "face.png", tiny.picture(size=32))
+    for identity, driving in (("face.png", "talk.mp4"), ("person.mp4", "face.png")):
+        result = tmp_path / f"new{tmp_path.joinpath(driving).suffix}"
+        with pytest.raises(UsageError, match="give a short clip of each person"):
+            jobs.reenact(model, tmp_path / identity, tmp_path / driving, result, options, device="cpu")
+        assert not result.exists()
+
+
+def test_feature_a_models_name_with_linear_before_it(tmp_path) -> None:
+    assert (named("linear-builtin").name, named("linear-builtin").system) == ("linear-builtin", "linear")
+    assert (named("builtin").name, reads_clips("builtin"), reads_clips("linear-builtin")) == ("builtin", False, True)
+    with pytest.raises(WeightsNotFoundError, match="no model 'nothing'"):
+        named("linear-nothing")
 
 
 def test_exception_one_picture(reenactor, identity, tmp_path) -> None:
