@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from latent_reenact.errors import UsageError
 from latent_reenact.evaluation.clips import ClipSource, ShardClips, SyntheticClips, VideoClips
 from latent_reenact.evaluation.comparison import Comparison
@@ -60,7 +62,7 @@ def evaluate(
         open_system(spec, framing=source.framing, size=config.size, device=device) for spec in specs
     ]
     contestants += open_commands(commands, time_limit_s=time_limit_s, size=config.size)
-    readers = _estimators(estimators, model)
+    readers = _estimators(estimators, model, device)
     own = {f.name for f in folders} & {reader.name for reader in readers}
     remarks = [
         f"{name} is compared by its own networks, which its training may have used: trust other readers more."
@@ -92,9 +94,10 @@ def _source(
     return SyntheticClips(renderer, count=config.pairs, frames=config.frames, fps=config.fps, size=config.size)
 
 
-def _estimators(named: Sequence[str | Path], model: str) -> list[Estimator]:
-    if named:
-        return [load_estimator(where) for where in named]
-    kinds = {entry.get("class") for entry in ModelFolder(resolve(model)).networks.values()}
-    own = [model] if kinds & {*_READERS} else []
-    return [load_estimator(where) for where in (*own, "dlib")]
+def _estimators(named: Sequence[str | Path], model: str, device: str) -> list[Estimator]:
+    if not named:
+        kinds = {entry.get("class") for entry in ModelFolder(resolve(model)).networks.values()}
+        named = [*([model] if kinds & {*_READERS} else []), "dlib"]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return [load_estimator(where, device=device) for where in named]

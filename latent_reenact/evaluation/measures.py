@@ -118,7 +118,8 @@ def measure_reading(
         values["fl"] = _or_nan(seen, fl_correlation, driving.landmarks, generated.landmarks)
         values.setdefault("faces", _share(generated.landmarks))
         if answer is not None and answer.landmarks is not None:
-            seen = _both(generated.landmarks, answer.landmarks)
+            eyes = answer.landmarks[:, 36:42].mean(1) - answer.landmarks[:, 42:48].mean(1)
+            seen = _both(generated.landmarks, answer.landmarks) & (np.abs(eyes).max(1) > 0)
             values["nmse"] = 100 * _or_nan(seen, nmse_landmarks, answer.landmarks, generated.landmarks)
     if units is not None and generated.units is not None and driving.units is not None:
         least = units.least_deviation
@@ -126,7 +127,7 @@ def measure_reading(
         if units.threshold is not None:
             values["aucon"] = aucon(driving.units, generated.units, threshold=units.threshold)
     if generated.identity is not None and identity is not None:
-        known = np.isfinite(generated.identity).all(1) & np.isfinite(identity).all()
+        known = _has_direction(generated.identity) & _has_direction(identity)
         shown = generated.identity[known]
         values["csim"] = csim(identity, shown) if len(shown) else float("nan")
         if threshold is not None:
@@ -169,7 +170,7 @@ def frechet_of(generated: Sequence[FaceReading], real: Sequence[FaceReading]) ->
 
 def id_threshold(pictures: Mapping[str, np.ndarray]) -> float | None:
     """The cosine that 1 in 100 pairs of different people pass; person -> embedding [D]. None below two people."""
-    known = [vector for vector in pictures.values() if np.isfinite(vector).all()]
+    known = [vector for vector in pictures.values() if _has_direction(vector)]
     return stranger_threshold(np.stack(known)) if len(known) >= 2 else None
 
 
@@ -200,6 +201,11 @@ def bootstrap(values: Sequence[float], *, rounds: int = 2000, seed: int = 0) -> 
 def _both(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Rows that are finite in both: bool [T]."""
     return np.isfinite(a).reshape(len(a), -1).all(1) & np.isfinite(b).reshape(len(b), -1).all(1)
+
+
+def _has_direction(embeddings: np.ndarray) -> np.ndarray:
+    """Rows [..., D] that cosines can be taken of: bool [...]."""
+    return np.isfinite(embeddings).all(-1) & np.any(embeddings != 0, axis=-1)
 
 
 def _share(rows: np.ndarray) -> float:

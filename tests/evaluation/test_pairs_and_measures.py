@@ -105,6 +105,11 @@ def test_feature_measures_of_one_pair_by_hand() -> None:
             **{"t.csim": 0.5, "t.id_percent": 50.0},
         }
     )
+    flat = FaceReading(landmarks=np.full((6, 68, 2), 0.5), identity=np.zeros((6, 2)))  # a reader that sees nothing
+    nothing = measure_reading("t", None, flat, flat, np.array([1.0, 0]), flat, 0.5)
+    assert nothing.pop("t.fl") == 0
+    assert nothing.pop("t.faces") == 100
+    assert np.isnan([*nothing.values()]).all()
     blind = FaceReading(pose_deg=np.full((6, 3), np.nan))
     assert np.isnan(measure_reading("t", None, blind, driving, None, None, None)["t.pose_mae"])
 
