@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError
+from latent_reenact.models.fast_synthesis import has_bf16
 from latent_reenact.models.identity import identity_loss
 from latent_reenact.models.pyramid import pyramid_loss
 from latent_reenact.models.stylegan2 import StyleGAN2Generator
@@ -58,23 +59,39 @@ def refine(
         [B, L, D]; `start` where there are no steps.
     """
     start = start.detach().clone()
-    if config.steps == 0:
-        return start  # to make an optimizer would import PyTorch's compiler: two seconds
+    half = images.device.type == "cpu" and has_bf16()
     with torch.enable_grad():
         w_plus = start.clone().requires_grad_(True)
-        optimizer = torch.optim.Adam([w_plus], lr=config.learning_rate)
+        adam = _Adam(w_plus)
         for step in range(config.steps):
-            optimizer.param_groups[0]["lr"] = config.learning_rate * _rate(step, config.steps)
-            drawn = generator.synthesis(w_plus)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+                drawn = generator.synthesis(w_plus).float()
             loss = pyramid_loss(drawn, images, torch.ones_like(images[:, :1]))
             if identity is not None:
                 loss = loss + config.identity_weight * identity_loss(identity, drawn, images)
             loss = loss + config.start_weight * (w_plus - start).square().mean()
             loss = loss + config.layers_weight * (w_plus - w_plus.mean(1, keepdim=True)).square().mean()
-            (w_plus.grad,) = torch.autograd.grad(loss * len(images), w_plus)  # each sample as if it were alone
-            optimizer.step()
+            (gradient,) = torch.autograd.grad(loss * len(images), w_plus)  # each sample as if it were alone
+            adam.step(gradient, config.learning_rate * _rate(step, config.steps))
     return w_plus.detach()
 
 
 def _rate(step: int, steps: int) -> float:
+    """Share of the learning rate: up over five steps, level, down to zero from the middle on."""
     return min(1.0, (step + 1) / 5) * min(1.0, 2 * (steps - step) / steps)
+
+
+class _Adam:
+    """Adam (arXiv 1412.6980, algorithm 1) on one tensor: `torch.optim` takes two seconds to import."""
+
+    def __init__(self, x: Tensor, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.x, self.betas, self.count = x, betas, 0
+        self.first, self.second = torch.zeros_like(x), torch.zeros_like(x)
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, rate: float) -> None:
+        self.count += 1
+        (b1, b2), n = self.betas, self.count
+        self.first.lerp_(gradient, 1 - b1)
+        self.second.lerp_(gradient.square(), 1 - b2)
+        self.x -= rate * (self.first / (1 - b1**n)) / ((self.second / (1 - b2**n)).sqrt() + 1e-8)

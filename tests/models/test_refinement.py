@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from latent_reenact.errors import ConfigError
+from latent_reenact.models import refinement
 from latent_reenact.models.pyramid import pyramid_loss
 from latent_reenact.models.refinement import RefinementConfig, refine
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
@@ -75,3 +76,16 @@ def test_feature_an_embedder_takes_part(generator) -> None:
 def test_exception_config_out_of_range(values) -> None:
     with pytest.raises(ConfigError, match="refinement: got"):
         RefinementConfig(**values)
+
+
+def test_feature_adam_is_pytorchs() -> None:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, generator=random)
+    mine, theirs = x.clone(), x.clone().requires_grad_(True)
+    adam, reference = refinement._Adam(mine), torch.optim.Adam([theirs], lr=0.1)
+    for _ in range(5):
+        gradient = torch.randn(3, 4, generator=random)
+        adam.step(gradient, 0.1)
+        theirs.grad = gradient.clone()
+        reference.step()
+    torch.testing.assert_close(mine, theirs.detach())
