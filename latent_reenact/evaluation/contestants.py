@@ -184,11 +184,12 @@ class SystemSpec:
         if not model and name in ("latent", "linear", "linear-psp"):
             model = default_model
         if not model:
+            model = name.removeprefix("linear-")
             try:
-                resolve(name)
+                resolve(model)
             except LatentReenactError:
-                raise UsageError(f"--systems: no model is called {name!r}; say which with {name}=FOLDER") from None
-        return cls(name, model or name, linear)
+                raise UsageError(f"--systems: no model is called {model!r}; say which with {name}=FOLDER") from None
+        return cls(name, model, linear)
 
 
 def open_system(spec: SystemSpec, *, framing: float, size: int, device: str = "auto") -> ModelContestant:

@@ -297,6 +297,8 @@ def test_feature_names_of_systems(tmp_path: Path) -> None:
         ("linear-e4e", "/models/e4e", True),
         ("cos", "/models/cos", False),
     ]
+    (named,) = SystemSpec.parse("linear-builtin", "mine")
+    assert (named.model, named.linear) == ("builtin", True)
     for bad in ("", "latent,latent", "=x", "a/b=x", "linear-e4e", "unheard-of"):
         with pytest.raises(UsageError, match="--systems"):
             SystemSpec.parse(bad, "mine")
