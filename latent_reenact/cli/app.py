@@ -14,7 +14,20 @@ from typing import cast
 import typer
 
 import latent_reenact
-from latent_reenact.cli import convert, demo, directions, doctor, evaluate, faces, models, prepare, synthface, training, verify
+from latent_reenact.cli import (
+    bench,
+    convert,
+    demo,
+    directions,
+    doctor,
+    evaluate,
+    faces,
+    models,
+    prepare,
+    synthface,
+    training,
+    verify,
+)
 from latent_reenact.cli.command import complain
 
 PROGRAM = "latent-reenact"
@@ -40,7 +53,7 @@ def program(
         print(context.get_help())
 
 
-for _group in (demo, faces, convert, verify, doctor, prepare, training, evaluate):
+for _group in (demo, faces, convert, verify, doctor, bench, prepare, training, evaluate):
     _group.register(app)
 for _name, _group in (("directions", directions), ("models", models), ("synthface", synthface)):
     _sub = typer.Typer(help=_group.HELP, rich_markup_mode=None)

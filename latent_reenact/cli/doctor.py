@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from latent_reenact.cli import bug_report
 from latent_reenact.cli.command import Answer, Json, command
 from latent_reenact.errors import LatentReenactError, MissingDependencyError
 
@@ -32,13 +34,21 @@ def register(group: typer.Typer) -> None:
     command(group, "doctor", doctor)
 
 
-def doctor(as_json: Json = False) -> Answer:
+def doctor(
+    report: Annotated[
+        bool, typer.Option("--report", help="Print what a bug report needs, without names and private folders.")
+    ] = False,
+    as_json: Json = False,
+) -> Answer:
     """Check that reenacting can work on this machine.
 
     The exit code is 1 where it cannot.
     """
     findings = [_examined(name, check) for name, check in _CHECKS.items()]
     ok = all(finding.ok for finding in findings)
+    if report:
+        facts = bug_report.collect(findings)
+        return Answer(bug_report.as_text(facts), facts, exit_code=0 if ok else 1)
     text = "\n".join(f"{'ok     ' if f.ok else 'missing'}  {f.name}: {f.detail}" for f in findings)
     return Answer(text, {"ok": ok, "checks": [asdict(f) for f in findings]}, exit_code=0 if ok else 1)
 
@@ -75,9 +85,12 @@ def _bf16() -> str:
 
 
 def _operators() -> str:
-    from latent_reenact.custom_ops import available_backends
+    """Which back ends nothing is missing for, and what is missing for the others; compiles nothing."""
+    from latent_reenact.custom_ops.dispatch import backend_report
 
-    return ", ".join(available_backends())
+    reasons = backend_report()
+    works = ", ".join(name for name, reason in reasons.items() if not reason)
+    return "; ".join([works, *(f"not {name}: {reason}" for name, reason in reasons.items() if reason)])
 
 
 def _face_detector() -> str:

@@ -31,8 +31,6 @@ from latent_reenact.face import Alignment, FaceTrack, PasteBack, TrackedFrame
 from latent_reenact.media import VideoReader, VideoWriter
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.systems import LatentReenactor, jobs
-from latent_reenact.systems.cutting import FaceCutter
-from latent_reenact.systems.drawing import VideoSynthesis
 from latent_reenact.weights import resolve
 
 STAGES = ("decode", "detect", "align", "encode motion", "map", "synthesise", "paste", "encode video")
@@ -75,7 +73,7 @@ class SpeedReport:
 
     @property
     def overlap(self) -> float:
-        """How many times sooner the whole is done than its stages one after another."""
+        """How many times as fast the whole is as its stages one after another."""
         return sum(row.ms for row in self.stages) / self.whole.ms
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,7 +88,9 @@ class SpeedReport:
         lines += [f"{row.name:<34}{row.ms:10.2f} ms a {row.per:8}{row.ms / total:7.1%}" for row in self.stages]
         lines.append(f"{'one after another':<34}{total:10.2f} ms a frame")
         whole = f"{self.whole.name:<34}{self.whole.ms:10.2f} ms a frame   "
-        lines.append(f"{whole}{1000 / self.whole.ms:.1f} frames/s, {self.overlap:.2f} times sooner")
+        lines.append(
+            f"{whole}{1000 / self.whole.ms:.1f} frames/s, {self.overlap:.2f} times as fast as one after another"
+        )
         lines += [f"{row.name:<34}{row.ms:10.2f} ms a {row.per}" for row in self.others]
         if self.peak_mb is not None:
             lines.append(f"{'peak memory of the video':<34}{self.peak_mb:10.0f} MB")
@@ -118,7 +118,7 @@ class Stopwatch:
 
 
 def measure(
-    model: str | Path = "builtin",
+    model: jobs.Model = "builtin",
     frames: int = 75,
     *,
     device: str = "auto",
@@ -129,7 +129,8 @@ def measure(
 
     Args:
         frames: of the driving video.
-        starts: also start processes of their own, for the time of a start and for peak memory.
+        starts: also start processes of their own, for the time of a start and for peak memory; of a model that was
+            given by name or folder.
         progress: told after each part.
 
     Raises:
@@ -151,9 +152,10 @@ def measure(
         told(2, 4, "parts")
         others = measure_pictures(reenactor)
         told(3, 4, "parts")
-        if starts:
+        peak = None
+        if starts and isinstance(model, str | Path):
             others += measure_starts(model, device, folder)
-        peak = peak_megabytes(model, device, clip, folder / "peak.mp4") if starts else None
+            peak = peak_megabytes(model, device, clip, folder / "peak.mp4")
         told(4, 4, "parts")
     return SpeedReport(
         model=reenactor.name,
@@ -181,12 +183,12 @@ def driving_clip(path: Path, frames: int) -> Path:
 
 
 def measure_stages(reenactor: LatentReenactor, clip: Path, frames: int, out: Path) -> tuple[tuple[Row, ...], str]:
-    """Every stage of a video that is pasted back, one after another, a batch at a time; and in what precision it drew."""
+    """Every stage of a video that is pasted back, one after another, a batch at a time; and the precision drawn in."""
     portrait, networks, device = samples.path("portrait_a.png"), reenactor.networks, reenactor.device
     identity = torch.tensor(reenactor.identity(portrait).w_plus, device=device)[None]
     paste = PasteBack(*reenactor.align(portrait), reenactor.resolution)
-    cutter = FaceCutter(reenactor.crop_size, reenactor.framing)
-    draw = VideoSynthesis(networks.generator.synthesis)
+    cutter = reenactor.cutter
+    draw = reenactor.video_synthesis
     draw.start(patience_s=600)
     watch = Stopwatch(device)
     with VideoReader(clip) as reader, VideoWriter(out, like=clip) as video, torch.inference_mode():

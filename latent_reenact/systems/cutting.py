@@ -65,7 +65,11 @@ class FaceCutter:
         fps, name = 25.0, "the video"
         if isinstance(frames, VideoReader):
             fps, name = float(frames.info.fps), str(frames.path)
-        track = FaceTrack(
+        return iter(self.follow(face=face, smoothing=smoothing, fps=fps, name=name).stream(frames))
+
+    def follow(self, *, face: Which = "largest", smoothing: Smoothing = "lowpass", fps: float, name: str) -> FaceTrack:
+        """What follows a face through a video as this model wants it; `name` is the video's, for messages."""
+        return FaceTrack(
             self.detector,
             which=face,
             smoothing=smoothing,
@@ -74,7 +78,6 @@ class FaceCutter:
             detect_every=_LOOK_EVERY,
             name=name,
         )
-        return iter(track.stream(frames))
 
     def crop(self, tracked: TrackedFrame) -> np.ndarray:
         """uint8 [size, size, 3]."""

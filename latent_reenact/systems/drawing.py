@@ -34,21 +34,28 @@ class VideoSynthesis:
         self._fast: Future[Draw] | None = None
         self._lock = threading.Lock()
 
-    def start(self) -> None:
-        """Get the fast one ready; returns when it is, or after two seconds at most."""
+    def start(self, patience_s: float | None = None) -> None:
+        """Get the fast one ready; returns when it is, or after that time (by default two seconds) at the latest."""
         with self._lock:
             if self._fast is None:
                 pool = ThreadPoolExecutor(1, thread_name_prefix="operators")
                 self._fast = pool.submit(self._prepare)
                 pool.shutdown(wait=False)
         with contextlib.suppress(TimeoutError):
-            self._fast.result(_PATIENCE_S)
+            self._fast.result(_PATIENCE_S if patience_s is None else patience_s)
 
     def __call__(self, w_plus: Tensor) -> Tensor:
         """w_plus [B, L, D] -> images [B, 3, R, R], roughly in [-1, 1]."""
         fast = self._fast
         draw = fast.result() if fast is not None and fast.done() else self._network
         return draw(w_plus)
+
+    @property
+    def precision(self) -> str:
+        """Of the convolutions that draw now: "float32", "bfloat16", ..."""
+        fast = self._fast
+        draw = fast.result() if fast is not None and fast.done() else None
+        return str(draw.dtype if isinstance(draw, FastSynthesis) else self._network.const.dtype).removeprefix("torch.")
 
     def _prepare(self) -> Draw:
         """The fastest that works here; it has drawn one picture."""

@@ -60,6 +60,10 @@ class LatentReenactor:
         detector: finds faces; dlib's by default.
         refinement: how inversions are refined; not at all by default.
         precision: of the convolutions that draw videos on a CPU: "fp32", "bf16", or "auto", bf16 where the CPU has it.
+
+    Attributes:
+        networks, device: what runs, and where.
+        cutter: finds and cuts faces as this model wants them. video_synthesis: draws the frames of videos.
     """
 
     def __init__(
@@ -75,8 +79,8 @@ class LatentReenactor:
         self.networks, self._name, self._framing = networks, name, framing
         self._refinement = refinement or RefinementConfig(steps=0)
         self.device = next(networks.generator.parameters()).device
-        self._cutter = FaceCutter(self.crop_size, framing, detector)
-        self._video_synthesis = VideoSynthesis(networks.generator.synthesis, precision)
+        self.cutter = FaceCutter(self.crop_size, framing, detector)
+        self.video_synthesis = VideoSynthesis(networks.generator.synthesis, precision)
 
     @property
     def name(self) -> str:
@@ -115,7 +119,7 @@ class LatentReenactor:
         Raises:
             NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
         """
-        tracked = self._cutter.track_picture(picture, face)
+        tracked = self.cutter.track_picture(picture, face)
         return tracked.image, tracked.alignment
 
     def identity(
@@ -129,8 +133,8 @@ class LatentReenactor:
             aligned: the picture is already cut as the model wants it.
             refine_steps: of optimisation after the encoder's; by default as many as the model asks for.
         """
-        crop = pixels(picture) if aligned else self._cutter.crop(self._cutter.track_picture(picture, face))
-        images = self._cutter.tensor([crop], self.device)
+        crop = pixels(picture) if aligned else self.cutter.crop(self.cutter.track_picture(picture, face))
+        images = self.cutter.tensor([crop], self.device)
         w_plus = self._invert(images, refine_steps)
         with torch.inference_mode():
             motion = self.networks.motion_encoder(images)
@@ -165,7 +169,7 @@ class LatentReenactor:
         with torch.inference_mode():
             image = self.networks.generator.synthesis(torch.tensor(w_plus, device=self.device)[None].float())
             drawn = to_pixels(image)[0]
-            motion = self.networks.motion_encoder(self._cutter.tensor([drawn], self.device))
+            motion = self.networks.motion_encoder(self.cutter.tensor([drawn], self.device))
         return Identity(
             w_plus=np.asarray(w_plus, dtype=np.float32),
             motion=motion[0].cpu().numpy(),
@@ -191,10 +195,10 @@ class LatentReenactor:
             NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError, ConfigError.
         """
         self._check(identity)
-        tracked = None if aligned else self._cutter.track_picture(driving, face)
-        crop = pixels(driving) if tracked is None else self._cutter.crop(tracked)
+        tracked = None if aligned else self.cutter.track_picture(driving, face)
+        crop = pixels(driving) if tracked is None else self.cutter.crop(tracked)
         with torch.inference_mode():
-            motion = self.networks.motion_encoder(self._cutter.tensor([crop], self.device))
+            motion = self.networks.motion_encoder(self.cutter.tensor([crop], self.device))
             if relative:
                 motion = self._own_motion(identity) + motion - self._neutral()
             return self._draw(identity, motion, [tracked], "reenact")[0]
@@ -252,10 +256,10 @@ class LatentReenactor:
         if batch < 1:
             raise UsageError(f"batch: got {batch}, expected at least 1")
         with contextlib.ExitStack() as stack:
-            tracked = self._cutter.track(open_frames(driving, stack), face, smoothing, aligned=aligned)
-            crops = ((frame, frame.image if aligned else self._cutter.crop(frame)) for frame in tracked)
+            tracked = self.cutter.track(open_frames(driving, stack), face, smoothing, aligned=aligned)
+            crops = ((frame, frame.image if aligned else self.cutter.crop(frame)) for frame in tracked)
             cuts = stack.enter_context(contextlib.closing(ahead(crops, batch)))
-            self._video_synthesis.start()
+            self.video_synthesis.start()
             reference = last = None
             while pairs := list(islice(cuts, batch)):
                 chunk = [frame for frame, _ in pairs]
@@ -265,12 +269,12 @@ class LatentReenactor:
                     if relative:
                         reference = motion[:1] if reference is None else reference
                         motion = self._own_motion(identity) + motion - reference
-                    results = self._draw(identity, motion, chunk, "reenact", self._video_synthesis)
+                    results = self._draw(identity, motion, chunk, "reenact", self.video_synthesis)
                 yield from results
 
     def _motion_of(self, cuts: list[tuple[TrackedFrame, np.ndarray]], last: Tensor | None, aligned: bool) -> Tensor:
         """Motion [B, L, N] of each frame and its cut; where no face was found, that of the frame before."""
-        motion = self.networks.motion_encoder(self._cutter.tensor([crop for _, crop in cuts], self.device))
+        motion = self.networks.motion_encoder(self.cutter.tensor([crop for _, crop in cuts], self.device))
         if aligned:
             return motion
         for i, (frame, _) in enumerate(cuts):

@@ -49,7 +49,7 @@ class FollowingDetector(SquareDetector):
         side = columns.max() - columns.min() + 1
         points = template() - template().mean(0)
         points *= side / (2.8 * np.sqrt(points.var(0).sum()))
-        return points + [columns.mean() + 0.5, rows.mean() + 0.5 + 0.036 * side]
+        return np.add(points, [columns.mean() + 0.5, rows.mean() + 0.5 + 0.036 * side])
 
     def detect(self, image: np.ndarray, *, thorough: bool = True) -> list[Face]:
         found = super().detect(image, thorough=thorough)

@@ -32,7 +32,7 @@ def test_feature_videos_are_drawn_fast_once_the_operators_are_there(monkeypatch:
     built = threading.Event()
 
     class Fast:
-        def __init__(self, given: object) -> None:
+        def __init__(self, given: object, precision: str) -> None:
             assert given is network
 
         def __call__(self, w_plus: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_feature_videos_are_drawn_fast_once_the_operators_are_there(monkeypatch:
 
 
 def test_feature_videos_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(network: object) -> None:
+    def broken(network: object, precision: str) -> None:
         raise BackendError("no compiler")
 
     monkeypatch.delenv("LATENT_REENACT_OPS", raising=False)
