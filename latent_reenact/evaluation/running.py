@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import nn
 
 from latent_reenact.errors import ConfigError, LatentReenactError, OutputError
 from latent_reenact.evaluation.clips import Clip, ClipSource, SyntheticClips
@@ -16,6 +17,7 @@ from latent_reenact.evaluation.measures import measure_pictures
 from latent_reenact.evaluation.pairs import Pair, Protocol
 from latent_reenact.evaluation.store import Store, marked, slug
 from latent_reenact.evaluation.world import Progress
+from latent_reenact.models import LPIPS
 
 ANSWER = "right answer"
 _KEPT_CLIPS = 3  # pairs follow each other in a ring: one's driving clip is the next one's identity
@@ -86,7 +88,10 @@ class Run:
             self.contestants.append(AnswerContestant(self.source, self.config.protocol))
         self.keys = {c.name: marked(c.name, c.fingerprint) for c in self.contestants}
         self.readers = {slug(e.name): (e, marked(e.name, e.fingerprint)) for e in self.estimators}
-        self.distance = next((d for e in self.estimators if (d := e.distance()) is not None), None)
+        known = [(d, e.fingerprint) for e in self.estimators if (d := e.distance()) is not None]
+        known.sort(key=lambda item: not isinstance(item[0][1], LPIPS))  # where it is there, it is what is asked for
+        self.distance: tuple[str, nn.Module] | None = known[0][0] if known else None
+        self._distance_print = known[0][1] if known else ""
 
     # -- work: everything that is kept in files
 
@@ -132,7 +137,7 @@ class Run:
 
     @property
     def pictures_key(self) -> str:
-        return marked("pictures", "" if self.distance is None else self.distance[0])
+        return marked("pictures", "" if self.distance is None else f"{self.distance[0]} {self._distance_print}")
 
     def _read_clip(self, name: str) -> None:
         for estimator, reader in self.readers.values():
@@ -160,6 +165,6 @@ class Run:
     def _length(self, name: str) -> int:
         for _, reader in self.readers.values():
             reading = self.store.reading(reader, "clips", self.numbers[name])
-            if reading is not None:
+            if reading is not None and reading.arrays():
                 return len(next(iter(reading.arrays().values())))
         return len(self.clip(name).frames)

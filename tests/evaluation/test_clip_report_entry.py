@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,3 +89,15 @@ def test_exception_names(models: Path) -> None:
         evaluate(model, models, config=CONFIG, mesh=models / "m.npz", systems=f"cos={models / 'gone'}")
     with pytest.raises(WeightsNotFoundError, match="no model"):
         evaluate(model, models, config=CONFIG, mesh=models / "m.npz", estimators=["gone"])
+
+
+def test_feature_the_block_of_the_docs() -> None:
+    """The one-line measures, as docs/evaluation.md shows them, on the embedded model's readers."""
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    frames = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
+    names: dict = {"driving_frames": frames, "drawn_frames": frames}
+    exec(compile(block, "evaluation.md", "exec"), names)
+    assert names["pose_mae"](names["driving"].pose_deg, names["drawn"].pose_deg) == 0
+    assert names["fl_correlation"](names["driving"].landmarks, names["drawn"].landmarks) == pytest.approx(1)
+    assert names["driving"].identity.shape[0] == 4

@@ -30,7 +30,7 @@ from latent_reenact.evaluation.estimators import DlibEstimator, NetworkEstimator
 from latent_reenact.evaluation.judges import OutsideJudge
 from latent_reenact.evaluation.protocols import ProtocolConfig, compare
 from latent_reenact.evaluation.store import Store
-from latent_reenact.models import FaceReader, FaceReaderConfig, IdentityEmbedder, IdentityEmbedderConfig
+from latent_reenact.models import LPIPS, FaceReader, FaceReaderConfig, IdentityEmbedder, IdentityEmbedderConfig
 from latent_reenact.synthface import Renderer, tiny_mesh
 from latent_reenact.systems.linear import LinearReenactor
 
@@ -58,8 +58,8 @@ def copying(name: str = "copy") -> Fake:
     return Fake(name, lambda identity, driving: driving.frames)
 
 
-def source() -> SyntheticClips:
-    return SyntheticClips(RENDERER, count=PAIRS, frames=FRAMES, fps=4.0, size=SIZE)
+def source(size: int = SIZE) -> SyntheticClips:
+    return SyntheticClips(RENDERER, count=PAIRS, frames=FRAMES, fps=4.0, size=size)
 
 
 def own() -> NetworkEstimator:
@@ -132,6 +132,15 @@ def test_feature_right_answer_is_perfect(tmp_path: Path) -> None:
     assert (copy["toy.pose_mae"], copy["toy.prmse"]) == (0, 0)
     assert copy["toy.units_r"] == pytest.approx(1)
     assert copy["toy.csim"] < oracle["toy.csim"] + 1e-9 or copy["psnr"] < oracle["psnr"]
+
+
+def test_feature_lpips_is_preferred_to_its_substitute(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lpips = NetworkEstimator({"lpips": LPIPS().eval()}, name="lpips-alex", fingerprint="2", converted=True)
+    (tmp_path / "r").mkdir()
+    done = compare([copying()], source(64), [own(), lpips], tmp_path / "r", ProtocolConfig(**{**SMALL, "size": 64}))
+    assert "LPIPS, to the right answer" in {m.text for m in done.measures}
+    assert done.table["copy"]["distance"].n == PAIRS
 
 
 def test_feature_self_reenactment(tmp_path: Path) -> None:
