@@ -11,6 +11,8 @@ Legend: B batch, L styles, D = w_dim, C channels, r resolution.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,7 +43,7 @@ class FastSynthesis:
         synthesis: whose weights are taken as they are now; later changes are not seen.
         precision: of the convolutions: "fp32", "bf16", or "auto": bf16 where the processor has it.
 
-    Holds no state between calls: threads may share it. At 512² and above the process keeps memory that it frees
+    Holds no state between calls: threads may share it. At 256² and above the process keeps memory that it frees
     (`keep_freed_memory`).
 
     Raises:
@@ -58,7 +60,7 @@ class FastSynthesis:
         self.config = synthesis.config
         self.dtype = _DTYPES["bf16" if has_bf16() else "fp32"] if precision == "auto" else _DTYPES[precision]
         styled.load()
-        if self.config.resolution >= 512:
+        if self.config.resolution >= 256:
             keep_freed_memory()
         self._const = synthesis.const.float().clone()
         self._blocks = []
@@ -120,16 +122,16 @@ class _Conv:
         self.energy = weight.square().sum((2, 3)).T.contiguous()  # [C_in, C_out]
         self.bias, self.strength = layer.bias.float().clone(), layer.noise_strength.item()
         self.noise = layer.noise_const.float()[None] * self.strength  # [1, r, r]
-        self.taps = conv.fir.float().sum(0) * conv.up if conv.up > 1 else None  # of the separable filter, mirrored
-        weight = weight.transpose(0, 1) if conv.up > 1 else weight
-        self.weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+        self.taps = conv.fir.float().sum(0) * conv.up if conv.up > 1 else None  # of the separable filter
+        weight = (weight.transpose(0, 1) if conv.up > 1 else weight).to(dtype)
+        self.convolve = _convolution(weight, conv.up, layer.resolution // conv.up)
 
     def __call__(
         self, x: Tensor, style: Tensor, after: Tensor | None, noise_mode: NoiseMode, colours: ToColours | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """x [B, C_in, r, r] -> ([B, C_out, r * up, r * up], scaled by `after` [B, C_out]; picture)."""
         demodulation = torch.rsqrt(style.square() @ self.energy + 1e-8)  # StyleGAN2, equation 3
-        x = self._convolve(x)
+        x = self.convolve(x)  # up-convolutions: [B, C_out, 2r + 1, 2r + 1], before the filter
         return styled_activation(
             x,
             demodulation,
@@ -141,16 +143,34 @@ class _Conv:
             colours=colours,
         )
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        if self.up > 1:
-            return F.conv_transpose2d(x, self.weight, stride=2)  # [B, C_out, 2r + 1, 2r + 1], before the filter
-        return F.conv2d(x, self.weight, padding=1)
-
     def _noise(self, mode: NoiseMode, batch: int) -> Tensor | None:
         """[1 or B, r, r]."""
         if mode == "none" or self.strength == 0:
             return None
         return self.noise if mode == "const" else self.strength * torch.randn(batch, *self.noise.shape[1:])
+
+
+def _convolution(weight: Tensor, up: int, side: int) -> Callable[[Tensor], Tensor]:
+    """x [B, C_in, side, side] -> conv2d(x, weight, padding=1), or for up = 2 conv_transpose2d(x, weight, stride=2).
+
+    oneDNN lays weights out in its own way at every call, which costs small pictures a tenth of their time, unless they
+    come so. PyTorch's compiler has operators for that, under names that may change: without them nothing is lost but
+    that tenth.
+    """
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    ops, size = torch.ops.mkldnn, [1, weight.shape[0 if up > 1 else 1], side, side]
+    none: tuple[str, list, str] = ("none", [], "")  # no activation
+    if side <= 32 and up > 1:
+        how = ([0, 0], [0, 0], [2, 2], [1, 1], 1)  # padding, output padding, stride, dilation, groups
+        with contextlib.suppress(AttributeError, RuntimeError, TypeError):
+            packed = ops._reorder_convolution_transpose_weight(weight, *how, size)
+            return lambda x: ops._convolution_transpose_pointwise(x, packed, None, *how, *none)
+    if side <= 32 and up == 1:
+        same = ([1, 1], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
+        with contextlib.suppress(AttributeError, RuntimeError, TypeError):
+            packed = ops._reorder_convolution_weight(weight, *same, size)
+            return lambda x: ops._convolution_pointwise(x, packed, None, *same, *none)
+    return lambda x: F.conv_transpose2d(x, weight, stride=2) if up > 1 else F.conv2d(x, weight, padding=1)
 
 
 class _Block:
