@@ -79,6 +79,7 @@ class LinearReenactor:
         self.device = next(inversion.parameters()).device
         self._cutter = FaceCutter(max(self.resolution, inversion.input_size), framing, detector)
         self._video_synthesis = VideoSynthesis(inversion.generator.synthesis, precision)
+        self._estimates = VideoSynthesis(inversion.generator.synthesis, "fp32")  # in bf16 latents would be off by 1.5 %
 
     @property
     def name(self) -> str:
@@ -203,14 +204,15 @@ class LinearReenactor:
     def _read(self, tracked: Iterator[TrackedFrame], aligned: bool, latents: IO[bytes] | None = None) -> _Seen:
         """Invert a whole clip; each frame's latent float32 [L, D] goes into the file `latents`."""
         config = self.inversion.generator.config
+        self._estimates.start()
         seen = _Seen(torch.zeros(config.n_styles, config.w_dim, dtype=torch.float64))
         while chunk := list(islice(tracked, self._batch)):
             images = self._images(chunk, aligned)
-            codes = self.inversion.invert(images).float().cpu()  # [B, L, D]
+            codes = self._invert(images)  # [B, L, D]
             every = self._mean_every
             rows = [r for r, f in enumerate(chunk) if (aligned or f.found) and (seen.frames + r) % every == 0]
             if rows:
-                seen.add(codes[rows], self.inversion.invert(images[rows].flip(3)).float().cpu())
+                seen.add(codes[rows], self._invert(images[rows].flip(3)))
             if not seen.frames:
                 seen.first, seen.picture = codes[0], self._picture(images[:1])
             for code, frame in zip(codes, chunk, strict=True):
@@ -220,6 +222,9 @@ class LinearReenactor:
                 if latents is not None:
                     latents.write(seen.last.numpy().tobytes())
         return seen.checked()
+
+    def _invert(self, images: Tensor) -> Tensor:
+        return self.inversion.invert(images, draw=self._estimates).float().cpu()
 
     def _draw(
         self, identity: Identity, seen: _Seen, chunk: list[TrackedFrame], latents: IO[bytes], relative: bool
