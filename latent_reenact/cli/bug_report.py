@@ -18,8 +18,21 @@ from latent_reenact import __version__
 if TYPE_CHECKING:
     from latent_reenact.cli.doctor import Finding
 
-_PACKAGES = ("torch", "triton", "numpy", "scipy", "pillow", "av", "opencv-python-headless", "opencv-python", "dlib-bin")
-_PACKAGES += ("dlib", "safetensors", "numba", "lightning-fabric", "onnxruntime")
+_PACKAGES = (
+    *(
+        "torch",
+        "triton",
+        "numpy",
+        "scipy",
+        "pillow",
+        "av",
+        "opencv-python-headless",
+        "opencv-python",
+        "dlib-bin",
+        "dlib",
+    ),
+    *("safetensors", "numba", "lightning-fabric", "onnxruntime"),
+)
 _SWITCHES = re.compile(r"LATENT_REENACT_|OMP_|MKL_|CUDA_VISIBLE|TORCH_|CXX$|TRITON_")
 _SHOWN_DIGITS = 12  # of a hash: enough to tell files apart
 
