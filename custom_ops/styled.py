@@ -16,6 +16,7 @@ import math
 from ctypes import c_char_p, c_float, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ from .native import DTYPES
 SLOPE, GAIN = 0.2, math.sqrt(2)
 # x, y, dtype, b, h, w, c, taps, scale, bias, noise, noise_step, slope, gain, clamp, after, rgb, before, rgb_taps,
 # rgb_weight, rgb_bias, rgb_clamp, threads
-_ARGUMENTS = [
+_ARGUMENTS: list = [
     *([c_void_p] * 2 + [c_int] * 5 + [c_void_p] * 4 + [c_int64] + [c_float] * 3),
     *([c_void_p] * 6 + [c_float, c_int]),
 ]
@@ -138,7 +139,7 @@ def _coloured(v: Tensor, colours: ToColours, limit: float) -> Tensor:
 
 
 @cache
-def load() -> ctypes._CFuncPtr:
+def load() -> Any:
     """The C++, compiled (in a second or two) or taken from the cache, once a process.
 
     Raises:
