@@ -172,7 +172,7 @@ def measure(
 
 
 def driving_clip(path: Path, frames: int) -> Path:
-    """The package's clip, to and fro, until it has so many frames."""
+    """The package's clip, back and forth, until it has so many frames."""
     with VideoReader(samples.path("driving.mp4")) as reader:
         shown = list(reader)
         with VideoWriter(path, fps=reader.info.fps) as out:
