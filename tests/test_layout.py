@@ -44,7 +44,7 @@ OPTIONAL = {
     "triton",
     "onnxruntime",
     "ray",
-    "psp",  # a module of the clone that `bench --against` is given
+    *("psp", "training"),  # modules of the clones that `bench --against` is given
 }  # looked for where they are used, and named in the error where they are missing
 DISTRIBUTIONS = {
     **{"PIL": "pillow", "cv2": "opencv-python-headless", "dlib": "dlib-bin", "yaml": "pyyaml"},
