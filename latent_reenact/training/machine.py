@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from latent_reenact.errors import ConfigError
+from latent_reenact.models.memory import keep_freed_memory
 
 _PATIENCE = timedelta(hours=12)  # of processes that wait for one that prepares data
 
@@ -42,7 +43,9 @@ class RunConfig:
             devices = 1
         several = devices not in (1, "auto") or self.nodes > 1
         strategy = DDPStrategy(timeout=_PATIENCE) if several else "auto"
-        if not on_cpu:
+        if on_cpu:
+            keep_freed_memory()  # half of a step's time went into asking the system for it
+        else:
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True  # batches are all of one size
         fabric = Fabric(
