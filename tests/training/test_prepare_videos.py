@@ -291,8 +291,8 @@ def test_exception_killed_worker(folder: Path, tmp_path: Path) -> None:
         prepare_videos(folder, tmp_path / "out", SMALL, run=executor(jobs=2), detector=KillingDetector)
 
 
-def test_exception_of_a_unit_comes_through() -> None:
-    with pytest.raises(ConfigError, match="unit 0 is odd"):
+def test_exception_of_a_unit_comes_through() -> None:  # which of them is a matter of time
+    with pytest.raises(ConfigError, match="unit . is odd"):
         list(run_locally(fail, range(3), jobs=2))
 
 
