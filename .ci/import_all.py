@@ -1,4 +1,4 @@
-"""Import every module of the installed package; those that need the extra `train` may say so."""
+"""Import every module of the installed package; those that need the extra `train`, or Triton, may say so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pkgutil
 import latent_reenact
 from latent_reenact.errors import MissingDependencyError
 
-TRAIN = ("numba", "lightning_fabric", "webdataset", "tensorboard")
+EXTRA = ("numba", "lightning_fabric", "webdataset", "tensorboard", "triton")
 
 
 def main() -> None:
@@ -18,10 +18,10 @@ def main() -> None:
         try:
             importlib.import_module(name)
         except (MissingDependencyError, ModuleNotFoundError) as error:
-            if not any(extra in str(error) for extra in TRAIN):
+            if not any(extra in str(error) for extra in EXTRA):
                 raise
             waiting.append(name)
-    print(f"imported {len(names) - len(waiting)} modules; {len(waiting)} need the extra train")
+    print(f"imported {len(names) - len(waiting)} modules; {len(waiting)} need the extra train, or Triton")
 
 
 if __name__ == "__main__":
