@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     dtypes = tuple(DTYPES) if options.full else ("fp32", "fp16") if device == "cuda" else ("fp32", "bf16")
     todo = list(cases(planes, (1, 16) if device == "cuda" else (1,), dtypes, OPERATORS))
     print(f"{'case':28} {'copy ms':>8} {'GB/s':>5}" + "".join(f" | {name:>9} ms  GB/s    %" for name in backends))
-    rows = []
+    rows: list = []
     with torch.no_grad():
         for case in todo:
             if time.perf_counter() > deadline:
@@ -174,7 +174,8 @@ def _cell(entry: dict) -> str:
 
 def _cpu_ms(call: Callable[[], object]) -> float:
     call()
-    times, begin = [], time.perf_counter()
+    times: list[float] = []
+    begin = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - begin < SECONDS:
         start = time.perf_counter()
         call()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from ctypes import c_double, c_int, c_int64, c_void_p
 from pathlib import Path
@@ -81,7 +82,7 @@ class Native:
         return y
 
 
-def _function(path: Path, name: str, arguments: list) -> ctypes._CFuncPtr:
+def _function(path: Path, name: str, arguments: list) -> Callable[..., bytes | None]:
     try:
         function = getattr(ctypes.CDLL(str(path)), name)
     except (OSError, AttributeError) as error:
