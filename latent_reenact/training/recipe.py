@@ -90,7 +90,8 @@ class Recipe:
         portraits = SyntheticConfig(seed=data.seed, people=data.portraits, size=size)
         held_out = SyntheticConfig(seed=data.test_seed, people=data.test_portraits, size=size)
         folders = {"portraits": portraits, "held-out": held_out}
-        self.ahead = PortraitsAhead(data.mesh, self.folder, folders, wanted_portraits(config))
+        first = self.fabric.is_global_zero
+        self.ahead = PortraitsAhead(data.mesh, self.folder, folders, wanted_portraits(config), renders=first)
 
     def run(self) -> Path:
         self.prepare()
@@ -102,7 +103,7 @@ class Recipe:
     def prepare(self) -> None:
         """Let the first process see to portraits: before all else, or beside an accelerator's work."""
         if self.fabric.is_global_zero:
-            self.ahead.render() if self.fabric.device.type == "cpu" else self.ahead.start()
+            (self.ahead.render if self.fabric.device.type == "cpu" else self.ahead.start)()
         self.fabric.barrier()
 
     def train(self) -> Path:

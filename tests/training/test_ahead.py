@@ -56,6 +56,14 @@ def test_feature_sets_are_the_same_first_or_beside(ahead, tmp_path) -> None:
     assert all(torch.equal(ahead.load(one).images, images) for one, images in zip(SETS, kept, strict=True))
 
 
+def test_feature_another_process_waits_for_the_one_that_renders(ahead, tmp_path) -> None:
+    configs = {name: plan.config for name, plan in ahead.plans.items()}
+    beside = PortraitsAhead(str(tmp_path / "mesh.npz"), tmp_path, configs, SETS, jobs=1, renders=False)
+    ahead.start()
+    assert len(beside.load(SETS[1])) == 8
+    ahead.stop()
+
+
 def test_exception_nobody_renders(ahead) -> None:
     with pytest.raises(InterruptedRunError, match="ended before all were there"):
         ahead.load(SETS[0])

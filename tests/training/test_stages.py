@@ -209,6 +209,20 @@ def test_exception_training_without_its_extra(tmp_path, monkeypatch) -> None:
         train(tmp_path / "c.yaml")
 
 
+def test_feature_the_config_of_builtin_fits_its_weights() -> None:
+    """So that training can go on from the package's own model."""
+    from latent_reenact.config import load_yaml
+    from latent_reenact.models import load_networks
+
+    config, networks = load_yaml(RecipeConfig, CONFIGS / "builtin.yaml"), load_networks("builtin")
+    assert networks["inversion"].encoder.config == config.inversion.encoder
+    assert networks["motion_encoder"].config == config.motion.encoder
+    assert networks["mapper"].config == config.motion.mapper
+    assert networks["face_reader"].config == config.estimators.face_reader.network
+    assert networks["identity"].config == config.estimators.identity.network
+    assert networks["generator"].config.channels == config.generator.generator.channels
+
+
 def test_feature_the_mask_of_losses_is_the_worlds() -> None:
     landmarks = np.random.default_rng(1).uniform(2, 30, (3, 68, 2)).astype(np.float32)
     mask = paired.eye_mouth_mask(torch.from_numpy(landmarks), 32)

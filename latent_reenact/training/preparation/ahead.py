@@ -43,6 +43,7 @@ class PortraitsAhead:
         configs: folder -> what is rendered into it.
         wanted: every set that `load` will be asked for, in that order.
         jobs: processes beside this one; all cores but one by default.
+        renders: whether this process sees to rendering; of several that train together one does, and the others wait.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class PortraitsAhead:
         configs: Mapping[str, SyntheticConfig],
         wanted: Sequence[Wanted],
         jobs: int | None = None,
+        *,
+        renders: bool = True,
     ) -> None:
         self.mesh = load_mesh(mesh)
         self.plans = {name: plan_synthetic(mesh, root / name, config) for name, config in configs.items()}
-        self.wanted = tuple(wanted)
+        self.wanted, self._renders = tuple(wanted), renders
         self._jobs = jobs or max(1, core_count() - 1)
         self._processes: list[SpawnProcess] = []
 
@@ -81,11 +84,15 @@ class PortraitsAhead:
     def load(self, wanted: Wanted) -> PortraitSet:
         """Wait for a set and map it. Raises InterruptedRunError where the process that renders has died."""
         plan = self.plans[wanted.folder]
-        if not _wait(plan, wanted.count, while_=lambda: any(p.exitcode is None for p in self._processes[:1])):
+        if not _wait(plan, wanted.count, while_=self._may_come):
             raise InterruptedRunError(
                 f"rendering portraits into {plan.out} ended before all were there; run the same command again to go on"
             )
         return _load(plan, wanted, self.mesh, self._jobs)
+
+    def _may_come(self) -> bool:
+        """Whether what is not there yet is on its way; `start` begins with the process that renders."""
+        return not self._renders or any(process.exitcode is None for process in self._processes[:1])
 
 
 def first_units(plan: Plan[int], count: int) -> list[Unit[int]]:
