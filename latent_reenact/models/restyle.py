@@ -56,9 +56,9 @@ class ReStyleEncoder(nn.Module):
         """Side of the pictures that the encoder takes."""
         return self.encoder.config.input_size
 
-    def average_image(self) -> Tensor:
-        """Picture of the average latent, [1, 3, input_size, input_size]."""
-        return face_pool(self.generator.synthesis(self.latent_avg[None]), self.input_size)
+    def average_image(self, draw: Draw | None = None) -> Tensor:
+        """Picture of the average latent, [1, 3, input_size, input_size]; `draw` as in `trajectory`."""
+        return face_pool((draw or self.generator.synthesis)(self.latent_avg[None]), self.input_size)
 
     def step(self, images: Tensor, estimate: Tensor, w_plus: Tensor) -> Tensor:
         """One residual step: the next w_plus [B, L, D]."""
@@ -76,7 +76,7 @@ class ReStyleEncoder(nn.Module):
         w_plus = self.latent_avg.expand(len(images), -1, -1)
         if not self.sees_estimate:
             return [self.step(images, images, w_plus)]
-        estimate = self.average_image().expand(len(images), -1, -1, -1)
+        estimate = self.average_image(draw).expand(len(images), -1, -1, -1)
         history = []
         for i in range(self.steps if steps is None else steps):
             if i > 0:

@@ -19,6 +19,7 @@ RECIPES = {
     "inversion": ("restyle", "ReStyleTrainingConfig", "train_restyle"),
     "estimators": ("estimators", "EstimatorsRecipeConfig", "run_estimators"),
     "reenactment": ("reenactment", "ReenactmentRecipeConfig", "train_reenactment"),
+    "smaller": ("smaller", "SmallerConfig", "train_smaller"),
 }
 _NEEDED = ("lightning_fabric", "numba", "tensorboard", "webdataset")
 

@@ -54,6 +54,7 @@ class ReStyleTrainingConfig:
     loop: LoopConfig
     run: RunConfig = field(default_factory=RunConfig)
     start_from_identity: bool = True  # the body begins as that of the identity network, as pSp's does for faces
+    start_from: str | None = None  # or stem and body begin as those of this model's inversion
     average_samples: int = 100_000  # codes whose mean is the start; 0: the generator's own running mean
     description: str = ""
 
@@ -85,7 +86,9 @@ def build_stage(config: ReStyleTrainingConfig) -> ReStyleStage:
     train = ShardPictures(find_shards(config.data.folder), config.data, size)
     start = average_code(generator, config.average_samples)
     stage = ReStyleStage(config.stage, generator, start, losses, train, held_out_pictures(config.data, size))
-    if config.start_from_identity:
+    if config.start_from is not None:
+        begin_with_inversion(stage.module.encoder, config.start_from)
+    elif config.start_from_identity:
         begin_with_body(stage.module.encoder, embedder)
     return stage
 
@@ -116,6 +119,27 @@ def begin_with_body(encoder: StyleEncoder, embedder: nn.Module) -> None:
             "depths, or set start_from_identity to false"
         )
     encoder.body.load_state_dict(embedder.get_submodule("body").state_dict())
+
+
+def begin_with_inversion(encoder: StyleEncoder, model: str) -> None:
+    """Copy stem and body of a model's inversion into the encoder; the heads begin anew.
+
+    Raises:
+        WeightsNotFoundError: no such model, or one without inversion.
+        ConfigError: the two are not alike.
+    """
+    trained = load_network(model, "inversion")
+    of_heads = tuple(name for name, _ in encoder.named_parameters() if name.startswith("styles."))
+    state = {name: value for name, value in trained.state_dict().items() if name.startswith("encoder.")}
+    own = {name: value for name, value in encoder.state_dict().items() if name not in of_heads}
+    begun = {name: state.get(f"encoder.{name}") for name in own}
+    differing = [name for name, value in begun.items() if value is None or value.shape != own[name].shape]
+    if differing:
+        raise ConfigError(
+            f"start_from: the inversion of {model} has another {differing[0]}; give the encoder the same input_channels, "
+            "widths and depths"
+        )
+    encoder.load_state_dict(begun, strict=False)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

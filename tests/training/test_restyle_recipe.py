@@ -19,6 +19,7 @@ from latent_reenact.models import (
     BodyConfig,
     IdentityEmbedder,
     IdentityEmbedderConfig,
+    StyleEncoder,
     StyleGAN2Generator,
     load_networks,
     save_networks,
@@ -29,6 +30,7 @@ from latent_reenact.training.restyle import (
     ReStyleTrainingConfig,
     average_code,
     begin_with_body,
+    begin_with_inversion,
     build_stage,
     train_restyle,
 )
@@ -161,6 +163,25 @@ def test_feature_the_body_begins_as_the_identity_networks(config, parts) -> None
     weight = identity.get_parameter("body.0.res_layer.1.weight")
     assert torch.equal(begun.module.encoder.get_parameter("body.0.res_layer.1.weight"), weight)
     assert not torch.equal(fresh.module.encoder.get_parameter("body.0.res_layer.1.weight"), weight)
+
+
+def test_feature_stem_and_body_begin_as_another_inversions(config, parts) -> None:
+    first = train_restyle(config)
+    stage = build_stage(replace(config, start_from=str(first)))
+    trained, begun = load_networks(first)["inversion"].encoder, stage.module.encoder
+    assert torch.equal(begun.input_layer[0].weight, trained.input_layer[0].weight)
+    assert torch.equal(begun.body[0].res_layer[1].weight, trained.body[0].res_layer[1].weight)
+    assert not begun.styles[0].linear.weight.any()
+    smaller = replace(config.stage.encoder, body=replace(tiny.BODY, depths=(1, 2, 1)))
+    with pytest.raises(ConfigError, match=r"start_from: the inversion of .* has another body"):
+        build_stage(replace(config, start_from=str(first), stage=replace(config.stage, encoder=smaller)))
+
+
+def test_feature_the_embedded_models_e4e_config_fits_it() -> None:
+    config = load_yaml(ReStyleTrainingConfig, CONFIGS / "restyle-e4e-builtin.yaml")
+    networks = load_networks("builtin")
+    check_sizes(config.stage, networks["generator"])
+    begin_with_inversion(StyleEncoder(config.stage.encoder), "builtin")
 
 
 def test_feature_average_code_is_the_mean_of_w_or_the_generators_own() -> None:
