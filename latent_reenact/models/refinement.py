@@ -26,9 +26,9 @@ from latent_reenact.models.stylegan2 import StyleGAN2Generator
 class RefinementConfig:
     """How an inversion is refined. Squared distances in w are means over layers and coordinates."""
 
-    steps: int = 30
+    steps: int = 60
     learning_rate: float = 0.08  # of Adam; warmed up over five steps, and down to zero from the middle on
-    identity_weight: float = 0.5
+    identity_weight: float = 1.0
     start_weight: float = 0.05
     layers_weight: float = 0.5
 

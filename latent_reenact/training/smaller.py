@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import (
-    EncoderConfig,
     ReStyleEncoder,
     StyleEncoder,
     StyleGAN2Generator,
