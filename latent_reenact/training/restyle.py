@@ -121,25 +121,33 @@ def begin_with_body(encoder: StyleEncoder, embedder: nn.Module) -> None:
     encoder.body.load_state_dict(embedder.get_submodule("body").state_dict())
 
 
+@torch.no_grad()
 def begin_with_inversion(encoder: StyleEncoder, model: str) -> None:
-    """Copy stem and body of a model's inversion into the encoder; the heads begin anew.
+    """Begin as a model's inversion: stem and body, and the heads too where they are alike.
+
+    A progressive encoder's later heads add to the first one's code; their sum begins with nothing added.
 
     Raises:
         WeightsNotFoundError: no such model, or one without inversion.
-        ConfigError: the two are not alike.
+        ConfigError: stem or body are not alike.
     """
-    trained = load_network(model, "inversion")
-    of_heads = tuple(name for name, _ in encoder.named_parameters() if name.startswith("styles."))
-    state = {name: value for name, value in trained.state_dict().items() if name.startswith("encoder.")}
-    own = {name: value for name, value in encoder.state_dict().items() if name not in of_heads}
-    begun = {name: state.get(f"encoder.{name}") for name in own}
-    differing = [name for name, value in begun.items() if value is None or value.shape != own[name].shape]
-    if differing:
+    trained = load_network(model, "inversion").get_submodule("encoder").state_dict()
+    own = encoder.state_dict()
+    alike = {name for name, value in own.items() if name in trained and trained[name].shape == value.shape}
+    differing = [name for name in own if name not in alike]
+    if others := [name for name in differing if not name.startswith("styles.")]:
         raise ConfigError(
-            f"start_from: the inversion of {model} has another {differing[0]}; give the encoder the same input_channels, "
+            f"start_from: the inversion of {model} has another {others[0]}; give the encoder the same input_channels, "
             "widths and depths"
         )
-    encoder.load_state_dict(begun, strict=False)  # type: ignore[arg-type]
+    heads = not differing
+    encoder.load_state_dict(
+        {name: trained[name] for name in own if heads or not name.startswith("styles.")}, strict=False
+    )
+    if heads and encoder.config.is_progressive:
+        for head in list(encoder.styles)[1:]:
+            for name in ("linear.weight", "linear.bias"):
+                nn.init.zeros_(head.get_parameter(name))
 
 
 @torch.no_grad()

@@ -86,7 +86,8 @@ class SmallerSynthesis(Stage):
 
     def __init__(self, config: SmallerStageConfig, teacher: StyleGAN2Generator, resolution: int, codes: Codes) -> None:
         self.teacher, self.codes = teacher, codes
-        self.module = channels_last(SynthesisNetwork(replace(teacher.config, resolution=resolution)))
+        self.sizes = replace(teacher.config, resolution=resolution)
+        self.module = channels_last(SynthesisNetwork(self.sizes))
         take_over(self.module, teacher.synthesis.state_dict())
         self.optimizers = {"": config.optimizer}
 
@@ -106,12 +107,11 @@ class SmallerSynthesis(Stage):
 
     def _both(self, synthesis: nn.Module, w_plus: Tensor) -> tuple[Tensor, Tensor]:
         """The smaller picture, and the whole one at its size."""
-        config = self.module.config
         with self.setup.autocast():
-            drawn = synthesis(w_plus[:, : config.n_styles]).float()
+            drawn = synthesis(w_plus[:, : self.sizes.n_styles]).float()
             with torch.no_grad():
                 truth = self.teacher.synthesis(w_plus).float()
-        return drawn, face_pool(truth, config.resolution)
+        return drawn, face_pool(truth, self.sizes.resolution)
 
 
 class SmallerInversion(Stage):
@@ -199,7 +199,7 @@ def train_smaller(config: SmallerConfig) -> Path:
     codes, folder = Codes(teacher, config.layer_spread), Path(config.folder)
     drawing = SmallerSynthesis(config.generator, teacher, config.resolution, codes)
     synthesis = Loop(drawing, config.generator.loop, folder / "generator", fabric).run()
-    generator = StyleGAN2Generator(drawing.module.config)
+    generator = StyleGAN2Generator(drawing.sizes)
     generator.synthesis.load_state_dict(synthesis.state_dict())
     generator.mapping.load_state_dict(teacher.mapping.state_dict())
     inverting = SmallerInversion(config.inversion, whole, generator.eval().requires_grad_(False), codes)

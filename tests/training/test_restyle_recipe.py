@@ -171,7 +171,12 @@ def test_feature_stem_and_body_begin_as_another_inversions(config, parts) -> Non
     trained, begun = load_networks(first)["inversion"].encoder, stage.module.encoder
     assert torch.equal(begun.input_layer[0].weight, trained.input_layer[0].weight)
     assert torch.equal(begun.body[0].res_layer[1].weight, trained.body[0].res_layer[1].weight)
-    assert not begun.styles[0].linear.weight.any()
+    assert torch.equal(begun.styles[0].linear.weight, trained.styles[0].linear.weight)
+    assert not begun.styles[1].linear.weight.any()
+    other = replace(config.stage, encoder=replace(config.stage.encoder, head_width=3))
+    anew = build_stage(replace(config, start_from=str(first), stage=other)).module.encoder
+    assert torch.equal(anew.body[0].res_layer[1].weight, trained.body[0].res_layer[1].weight)
+    assert not anew.styles[0].linear.weight.any()
     smaller = replace(config.stage.encoder, body=replace(tiny.BODY, depths=(1, 2, 1)))
     with pytest.raises(ConfigError, match=r"start_from: the inversion of .* has another body"):
         build_stage(replace(config, start_from=str(first), stage=replace(config.stage, encoder=smaller)))
