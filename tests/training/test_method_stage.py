@@ -255,9 +255,17 @@ def test_feature_evaluation_selects_by_expression(world) -> None:
     assert set(measures.scalars) == {"fl_correlation", "pose_mae_deg", "csim"}
     assert measures.score == measures.scalars["fl_correlation"]
     assert -1 <= measures.score <= 1
-    assert measures.pictures["cross"].shape == (6 * 64, 4 * 32, 3)
+    assert measures.pictures["cross"].shape == (6 * 64, 6 * 32, 3)
     assert average.training
     assert made.evaluate(average).scalars == measures.scalars
+
+
+def test_feature_held_out_clips_may_differ_in_length(world) -> None:
+    """A frame without a face is dropped."""
+    train, held_out, identities = world
+    shorter = ClipSet(held_out.pictures[:-1], held_out.keys[:-1])
+    measures = stage((train, shorter, identities)).evaluate(copy.deepcopy(stage(world).module))
+    assert measures.pictures["cross"].shape == (6 * 64, 6 * 32, 3)
 
 
 def test_feature_evaluation_of_a_perfect_copy(world) -> None:
