@@ -1,4 +1,4 @@
-"""What follows a 3×3 convolution of StyleGAN2's synthesis, as one operator for inference on CPUs.
+"""What follows a 3×3 convolution of StyleGAN2's synthesis, as one operator for inference.
 
     v = clamp(lrelu(scale · fir(x) + noise + bias) · √2);  y = after · v
     rgb = upsample(before) + clamp(rgb_weight v + rgb_bias)
@@ -61,8 +61,8 @@ def styled_activation(
     """Everything between two convolutions, in one pass. Without a gradient.
 
     Args:
-        x: float32 or bfloat16 [B, C, H, W], channels_last; with `taps` [B, C, H + 1, W + 1], what a transposed
-            convolution leaves. Without `taps` the result takes its place.
+        x: float32, bfloat16 or (on GPUs) float16 [B, C, H, W], channels_last; with `taps` [B, C, H + 1, W + 1], what
+            a transposed convolution leaves. Without `taps` the result takes its place.
         scale: float32 [B, C], the demodulation.
         bias: float32 [C].
         after: float32 [B, C], the modulation of what comes next; None: only the colours are wanted.
@@ -70,7 +70,7 @@ def styled_activation(
         clamp: limit of v and of the colours, or None.
         taps: float32 [4] of a separable filter along each axis, gain included, or None.
         colours: how the picture grows, or None; not together with `taps`.
-        backend: "cpu" (C++) or "reference".
+        backend: "cpu" (C++), "triton" (GPUs) or "reference".
 
     Returns:
         (y [B, C, H, W] of x's type, channels_last, or None; the picture float32 [B, 3, H, W], or None).
@@ -80,8 +80,10 @@ def styled_activation(
     """
     if backend == "reference":
         return _reference(x, scale, bias, after, noise, clamp, taps, colours)
-    function = load()
     assert taps is None or colours is None
+    if backend == "triton":
+        return _on_gpu(x, scale, bias, after, noise, clamp, taps, colours)
+    function = load()
     b, c, h, w = x.shape
     x = x.contiguous(memory_format=torch.channels_last)
     y: Tensor | None = x if after is not None else None
@@ -103,6 +105,28 @@ def styled_activation(
     message = function(x.data_ptr(), to, *size, *pointers[:4], *numbers, *pointers[4:], *ends)
     assert message is None, message
     return y, used[5]
+
+
+def _on_gpu(
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    after: Tensor | None,
+    noise: Tensor | None,
+    clamp: float | None,
+    taps: Tensor | None,
+    colours: ToColours | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    from . import styled_triton
+
+    x = x.contiguous(memory_format=torch.channels_last)
+    numbers = (SLOPE, GAIN, math.inf if clamp is None else clamp)
+    if taps is not None:
+        assert after is not None
+        return styled_triton.filtered(x, scale, bias, after, noise, numbers, taps), None
+    rgb = (None,) * 4 if colours is None else (colours.weight, colours.bias, colours.before, colours.taps)
+    picture = styled_triton.plain(x, scale, bias, after, noise, numbers, *rgb)
+    return None if after is None else x, picture
 
 
 def _reference(

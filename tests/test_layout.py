@@ -33,7 +33,7 @@ FLOORS = {
     **dict.fromkeys(["cli", "webui"], 5),
     **dict.fromkeys(["__main__"], 6),
 }
-SIDEWAYS = {("config", "errors"), ("custom_ops", "errors"), ("face", "media")}
+SIDEWAYS = {("config", "errors"), ("custom_ops", "errors"), ("face", "media"), ("cli", "webui")}
 
 TOP_LEVEL = {"pyproject.toml", "latent_reenact", "third_party", "custom_ops", "notebooks", "tests", "app.py"}
 PAPERS = {"docs", "LICENSE", "CITATION.cff", "constraints.txt"}
@@ -44,6 +44,7 @@ OPTIONAL = {
     "triton",
     "onnxruntime",
     "ray",
+    *("gradio", "starlette", "matplotlib"),  # the app's, and two that Gradio brings or looks for
     *("psp", "training"),  # modules of the clones that `bench --against` is given
 }  # looked for where they are used, and named in the error where they are missing
 DISTRIBUTIONS = {
@@ -221,8 +222,8 @@ def test_feature_every_module_imports_alone() -> None:
     One process loads the heavy foreign packages, and forks once for each module.
     """
     names = set(MODULES)
-    if importlib.util.find_spec("triton") is None:
-        names.remove("latent_reenact.custom_ops.triton_ops")  # its kernels, which nobody asks for then
+    if importlib.util.find_spec("triton") is None:  # its kernels, which nobody asks for then
+        names -= {f"latent_reenact.custom_ops.{name}" for name in ("triton_ops", "styled_triton")}
     code = f"""
 import os, sys, traceback
 import torch, numpy, cv2, av, PIL.Image, dlib

@@ -27,6 +27,7 @@ from latent_reenact.cli import (
     synthface,
     training,
     verify,
+    web,
 )
 from latent_reenact.cli.command import complain
 
@@ -53,7 +54,7 @@ def program(
         print(context.get_help())
 
 
-for _group in (demo, faces, convert, verify, doctor, bench, prepare, training, evaluate):
+for _group in (demo, faces, convert, verify, doctor, bench, prepare, training, evaluate, web):
     _group.register(app)
 for _name, _group in (("directions", directions), ("models", models), ("synthface", synthface)):
     _sub = typer.Typer(help=_group.HELP, rich_markup_mode=None)

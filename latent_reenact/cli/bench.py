@@ -24,7 +24,8 @@ def bench(
             "--against",
             metavar="PATH",
             help="Your clone of JahodaPetr/Pose-and-Expression-Transfer or NVlabs/stylegan2-ada-pytorch: measured "
-            "beside our network of the same size, both with random weights.",
+            "beside our network of the same size, both with random weights. On a GPU also a video at the published "
+            "sizes.",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="--against: of each program, in turns.")] = 5,
@@ -44,7 +45,13 @@ def bench(
     with progress_bar() as progress:
         report = speed.measure(model, frames, device=device, progress=progress)
         versus = None if program is None else anchors.compare(program, device=device, rounds=rounds)
-    data = report.as_dict() | ({"against": versus.as_dict()} if versus else {})
+        published = None
+        if versus is not None and report.device.startswith("cuda"):
+            published = speed.measure_published(frames, device=device, progress=progress)
+    data = report.as_dict()
+    data |= {"against": versus.as_dict()} if versus else {}
+    data |= {"published_sizes": published.as_dict()} if published else {}
     if json_file is not None:
         atomic_write_json(json_file, data)
-    return Answer("\n\n".join([report.table(), *([versus.table()] if versus else [])]), data)
+    tables = [found.table() for found in (report, published, versus) if found is not None]
+    return Answer("\n\n".join(tables), data)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from latent_reenact.cli.command import Answer, Device, Json, Out, command, progress_bar
 from latent_reenact.errors import UsageError
+
+if TYPE_CHECKING:
+    from latent_reenact.evaluation.report import Report
 
 
 def register(group: typer.Typer) -> None:
@@ -19,10 +22,11 @@ def evaluate(
     out: Out,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of the model.")] = "builtin",
     protocol: Annotated[
-        Literal["synthetic", "cross", "self"],
+        Literal["synthetic", "control", "cross", "self"],
         typer.Option(
             "--protocol",
-            help="synthetic: one model against the truth of rendered portraits. cross, self: systems on clips.",
+            help="synthetic: one model against the truth of rendered portraits. control: its sliders, on random "
+            "people. cross, self: systems on clips.",
         ),
     ] = "synthetic",
     mesh: Annotated[
@@ -70,7 +74,9 @@ def evaluate(
     framing: Annotated[
         float | None, typer.Option("--framing", help="cross, self: cut of shards and videos, in FFHQ's widths.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="cross, self: of pairs and intervals.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="cross, self: of pairs and intervals; control: of people.")
+    ] = 0,
     time_limit: Annotated[
         float, typer.Option("--time-limit", min=1, help="cross, self: seconds a PROGRAM may take.")
     ] = (300.0),
@@ -78,8 +84,13 @@ def evaluate(
         Path | None, typer.Option("--judges", help="A folder with the networks face_reader and identity.")
     ] = None,
     people: Annotated[
-        int | None, typer.Option("--people", min=2, help="synthetic: inverted people.  [default: 200]")
+        int | None,
+        typer.Option("--people", min=2, help="synthetic: inverted people; control: random ones.  [default: 200; 24]"),
     ] = None,
+    values: Annotated[int | None, typer.Option("--values", min=3, help="control: of a slider.  [default: 7]")] = None,
+    own: Annotated[
+        bool, typer.Option("--own", help="control: start from people's own pictures, not from faces at rest.")
+    ] = False,
     samples: Annotated[
         int | None,
         typer.Option("--samples", min=2, help="synthetic: pictures of the Fréchet distance. [default: 10000]"),
@@ -96,6 +107,9 @@ def evaluate(
         if mesh is None:
             raise UsageError("protocol synthetic needs --mesh, the archive that `synthface build-mesh` makes")
         return _synthetic(model, out, mesh, judges, {"people": people, "samples": samples}, quick, device)
+    if protocol == "control":
+        config = {"people": people, "values": values, "seed": seed, "own": own}
+        return _control(model, out, mesh, judges, config, quick, device)
     sizes = {"pairs": pairs or (4 if quick else None), "frames": frames or (8 if quick else None)}
     named = [*([str(judges)] if judges else []), *(estimators or (["dlib"] if judges else []))]
     options: dict[str, Any] = {
@@ -120,6 +134,28 @@ def _synthetic(
         report = synthetic.evaluate(
             model, out, mesh=mesh, judges=judges, config=config, device=device, progress=progress
         )
+    return _reported(report, out)
+
+
+def _control(
+    model: str, out: Path, mesh: Path | None, judges: Path | None, sizes: dict[str, Any], quick: bool, device: str
+) -> Answer:
+    from dataclasses import replace
+
+    from latent_reenact.editing import sample_identity
+    from latent_reenact.evaluation import control
+    from latent_reenact.systems.plan import output_folder
+
+    start = control.QUICK if quick else control.ControlConfig()
+    config = replace(start, **{name: value for name, value in sizes.items() if value is not None})
+    with output_folder(out), progress_bar() as progress:
+        report = control.evaluate(
+            model, out, sample_identity, judges=judges, mesh=mesh, config=config, device=device, progress=progress
+        )
+    return _reported(report, out)
+
+
+def _reported(report: Report, out: Path) -> Answer:
     missed = [f"missed or not measured: {row.text}" for row in report.missed]
     return Answer("\n".join([report.table(), *missed, str(out / "report.md")]), report.as_dict())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -21,7 +21,16 @@ from latent_reenact.cli.command import (
 )
 from latent_reenact.errors import UsageError
 
+if TYPE_CHECKING:
+    from latent_reenact.editing.sampling_plan import SamplingConfig
+    from latent_reenact.systems.jobs import Model as Drawing
+
 Identity = Annotated[Path, typer.Argument(metavar="IDENTITY", help="Whose face: a picture, or what `invert` saved.")]
+Part = Literal["pose", "expression"]
+_Range = Annotated[
+    str | None, typer.Option(metavar="LOW:HIGH", help="Degrees, or 0 to 1: each picture's value lies between.")
+]
+_SHARDS_ABOVE = 1000  # pictures: more are no folder to look through
 
 
 def register(group: typer.Typer) -> None:
@@ -48,6 +57,14 @@ def reenact(
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Put the result back into the identity's original picture.")
     ] = False,
+    pose_from: Annotated[
+        Path | None,
+        typer.Option("--pose-from", metavar="FILE", help="Take the pose of this picture, the expression of DRIVING."),
+    ] = None,
+    only: Annotated[
+        Literal["pose", "expression"] | None,
+        typer.Option("--only", help="Take only this from DRIVING; the rest stays as in the identity's picture."),
+    ] = None,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Show identity, driving and result in a row.")
     ] = False,
@@ -79,7 +96,24 @@ def reenact(
         smoothing=smoothing,
     )
     with progress_bar() as progress:
-        return report_answer(jobs.reenact(model, identity, driving, out, options, device=device, progress=progress))
+        drawing = _taking_a_part(model, device, pose_from, only, aligned)
+        return report_answer(jobs.reenact(drawing, identity, driving, out, options, device=device, progress=progress))
+
+
+def _taking_a_part(model: str, device: str, pose_from: Path | None, only: Part | None, aligned: bool) -> Drawing:
+    """What draws: the model, or a reenactor that takes only a part of what drives."""
+    if pose_from is None and only is None:
+        return model
+    if pose_from is not None and only is not None:
+        raise UsageError("got --pose-from and --only, expected one of them: --pose-from takes the expression already")
+    from latent_reenact.editing.combining import PoseFrom
+    from latent_reenact.editing.parts import PartReenactor
+    from latent_reenact.systems import jobs
+
+    reenactor = jobs.loaded(model, device)
+    if pose_from is None:
+        return cast("Drawing", PartReenactor(reenactor, only or "both"))
+    return cast("Drawing", PoseFrom(reenactor, pose_from, aligned=aligned))
 
 
 def invert(
@@ -109,6 +143,7 @@ def edit(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any control of the model, repeatable.")
     ] = None,
+    at_rest: Annotated[bool, typer.Option("--at-rest", help="What is not named is 0: a frontal face at rest.")] = False,
     model: Model = "builtin",
     face: Face = "largest",
     aligned: Aligned = False,
@@ -126,28 +161,135 @@ def edit(
     controls = {name: value for name, value in named.items() if value is not None}
     controls |= dict(map(_setting, settings or []))
     return report_answer(
-        jobs.pose(model, identity, out, controls, face=parse_which(face), aligned=aligned, device=device)
+        jobs.pose(
+            model,
+            identity,
+            out,
+            controls,
+            at_rest=at_rest,
+            face=parse_which(face),
+            aligned=aligned,
+            device=device,
+        )
     )
 
 
 def sample(
     out: Out,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many people.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many pictures.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first person; the others follow.")] = 0,
+    yaw: _Range = None,
+    pitch: _Range = None,
+    roll: _Range = None,
+    smile: _Range = None,
+    jaw_open: _Range = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=LOW:HIGH", help="The same for any control of the model, repeatable."),
+    ] = None,
+    identities: Annotated[
+        int | None, typer.Option("--identities", min=1, help="People in shards.  [default: one a picture]")
+    ] = None,
+    shards: Annotated[
+        bool | None,
+        typer.Option("--shards/--no-shards", help="Write webdataset shards.  [default: above 1000 pictures]"),
+    ] = None,
+    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pictures in a shard.")] = 500,
+    suffix: Annotated[Literal["png", "jpg", "webp"], typer.Option("--format", help="Of the pictures.")] = "png",
+    latents: Annotated[
+        bool, typer.Option("--latents", help="Keep each picture's w_plus in the shards (.npy).")
+    ] = False,
+    refine_steps: Annotated[
+        int | None,
+        typer.Option("--refine-steps", min=0, help="Of inversions; 0 is fastest.  [default: as the model says]"),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Processes that write shards.  [default: all cores]")
+    ] = None,
     model: Model = "builtin",
     device: Device = "auto",
     as_json: Json = False,
 ) -> Answer:
     """Draw people who do not exist.
 
-    Each goes into the folder as a picture and as an identity.
+    Each goes into the folder as a picture and as an identity, as the person came. With a LOW:HIGH for some controls
+    each is drawn with values out of these ranges, everything else at rest, and gets a label. Thousands go into shards;
+    the same command goes on where it was stopped.
     """
+    named = {"yaw_deg": yaw, "pitch_deg": pitch, "roll_deg": roll, "smile": smile, "jaw_open": jaw_open}
+    ranges = {name: _range(name, word) for name, word in named.items() if word is not None}
+    ranges |= dict(_named_range(word) for word in settings or [])
+    from latent_reenact.editing.sampling_plan import SamplingConfig
+
+    config = SamplingConfig(
+        model=model,
+        count=count,
+        seed=seed,
+        identities=identities,
+        ranges=ranges,
+        suffix=suffix,
+        shard_size=shard_size,
+        latents=latents,
+        refine_steps=refine_steps,
+    )
+    if count > _SHARDS_ABOVE if shards is None else shards:
+        return _sample_shards(config, out, processes, device)
+    if identities or latents or processes:
+        raise UsageError("--identities, --latents and --jobs are for shards: add --shards, or leave them out")
+    return _sample_pictures(config, out, device)
+
+
+def _sample_shards(config: SamplingConfig, out: Path, processes: int | None, device: str) -> Answer:
+    from latent_reenact.editing.sampling import sample_shards
+    from latent_reenact.systems.plan import output_folder
+    from latent_reenact.training.preparation.cluster import executor
+
+    with output_folder(out), progress_bar() as progress:
+        report = sample_shards(out, config, run=executor(jobs=processes), device=device, progress=progress)
+    speed = report["drawn"] / max(report["seconds"], 1e-6)
+    text = f"{report['pictures']:,} pictures of {report['people']:,} people in {report['shards']:,} shards"
+    return Answer(f"{out}\n{text}; {report['drawn']:,} drawn now, {speed:.1f} a second", report)
+
+
+def _sample_pictures(config: SamplingConfig, out: Path, device: str) -> Answer:
+    from functools import partial
+
     from latent_reenact.editing import sample_identity
     from latent_reenact.systems import jobs
 
+    controls = [config.controls(index) for index in range(config.count)] if config.ranges else None
+    steps = config.refine_steps
+    draw = sample_identity if steps is None else partial(sample_identity, refine_steps=steps)
     with progress_bar() as progress:
-        seeds = range(seed, seed + count)
-        return report_answer(jobs.sample(model, sample_identity, seeds, out, device=device, progress=progress))
+        seeds = range(config.seed, config.seed + config.count)
+        return report_answer(
+            jobs.sample(
+                config.model,
+                draw,
+                seeds,
+                out,
+                suffix=f".{config.suffix}",
+                controls=controls,
+                device=device,
+                progress=progress,
+            )
+        )
+
+
+def _range(name: str, word: str) -> tuple[float, float]:
+    """`-30:30`, or one number for both ends."""
+    low, _, high = word.partition(":")
+    try:
+        return float(low), float(high or low)
+    except ValueError:
+        raise UsageError(f"{name}: got {word!r}, expected LOW:HIGH, for example -30:30, or one number") from None
+
+
+def _named_range(word: str) -> tuple[str, tuple[float, float]]:
+    name, equals, values = word.partition("=")
+    if not equals:
+        raise UsageError(f"--set: got {word!r}, expected name=LOW:HIGH, for example squint=0:1")
+    return name, _range(name, values)
 
 
 def _setting(word: str) -> tuple[str, float]:

@@ -12,17 +12,22 @@ _EXPORTS = {
     **dict.fromkeys(["Boundary", "cosines", "latent_difference", "orthogonal"], "directions"),
     **dict.fromkeys(["principal_directions", "sample_w", "svm_boundary"], "directions"),
     **dict.fromkeys(["MEASURES", "generator_draw", "reader_estimator"], "measures"),
-    "sample_identity": "random_identity",
+    **dict.fromkeys(["film", "in_between"], "keyframes"),
+    **dict.fromkeys(["PartReenactor", "of_part", "read_settings"], "parts"),
+    **dict.fromkeys(["PRESETS", "load_preset", "save_preset"], "presets"),
+    **dict.fromkeys(["draw_portrait", "sample_identity"], "random_identity"),
     **dict.fromkeys(["by_expression", "by_motion", "by_ratios", "by_units"], "retrieval"),
     **dict.fromkeys(["Found", "describe", "nearest", "retrieval_sheet"], "retrieval"),
 }
 
 __all__ = [
     "MEASURES",
+    "PRESETS",
     "Boundary",
     "Calibration",
     "Found",
     "LatentDirection",
+    "PartReenactor",
     "by_expression",
     "by_motion",
     "by_ratios",
@@ -30,17 +35,24 @@ __all__ = [
     "calibrate",
     "cosines",
     "describe",
+    "draw_portrait",
+    "film",
     "generator_draw",
+    "in_between",
     "latent_difference",
+    "load_preset",
     "measure_latents",
     "nearest",
+    "of_part",
     "orthogonal",
     "principal_directions",
     "read_directions",
+    "read_settings",
     "reader_estimator",
     "retrieval_sheet",
     "sample_identity",
     "sample_w",
+    "save_preset",
     "svm_boundary",
 ]
 
@@ -57,8 +69,11 @@ if TYPE_CHECKING:
         sample_w,
         svm_boundary,
     )
+    from latent_reenact.editing.keyframes import film, in_between
     from latent_reenact.editing.measures import MEASURES, generator_draw, reader_estimator
-    from latent_reenact.editing.random_identity import sample_identity
+    from latent_reenact.editing.parts import PartReenactor, of_part, read_settings
+    from latent_reenact.editing.presets import PRESETS, load_preset, save_preset
+    from latent_reenact.editing.random_identity import draw_portrait, sample_identity
     from latent_reenact.editing.retrieval import (
         Found,
         by_expression,

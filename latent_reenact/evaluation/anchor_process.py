@@ -17,8 +17,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from latent_reenact.evaluation.published_sizes import RESTYLE_STEPS, published_reenactor
+from latent_reenact.models.graphs import Graphed
+
 Tasks = dict[str, Callable[[], object]]
-_RESTYLE_STEPS = 5
 _LAYERS, _WIDTH = 18, 512
 
 
@@ -51,31 +53,18 @@ def seconds(task: Callable[[], object], device: torch.device) -> float:
 
 def our_method(device: torch.device) -> tuple[Tasks, list[str]]:
     """The published sizes of ours: as `stream` draws a frame, and as `identity` inverts."""
-    from latent_reenact.models import EncoderConfig, MotionEncoder, MotionMapper, ReStyleEncoder, StyleEncoder
-
-    synthesis, note = _our_generator(device)
-    encoder = StyleEncoder(EncoderConfig(input_channels=6)).to(device)
-    restyle = ReStyleEncoder(encoder, synthesis.generator, steps=_RESTYLE_STEPS)
-    motion_encoder, mapper = MotionEncoder().to(device), MotionMapper().to(device)
-    for network in (restyle, motion_encoder, mapper):
-        network.eval().requires_grad_(False)
+    reenactor = published_reenactor(str(device))
+    networks, draw, estimates = reenactor.networks, reenactor.video_synthesis, reenactor.estimates
+    for synthesis in (draw, estimates):
+        synthesis.start(patience_s=600)
     picture = torch.rand(1, 3, 256, 256, device=device) * 2 - 1
     identity = torch.randn(1, _LAYERS, _WIDTH, device=device)
-    restyle.to(device)
-    return {
-        "frame": lambda: synthesis.draw(mapper(identity, motion_encoder(picture))).cpu(),
-        "inversion": lambda: synthesis.draw(restyle.invert(picture)).cpu(),
-    }, [note]
-
-
-def _our_generator(device: torch.device) -> tuple[Any, str]:
-    from latent_reenact.models import StyleGAN2Generator
-    from latent_reenact.systems.drawing import VideoSynthesis
-
-    generator = StyleGAN2Generator().to(device).eval().requires_grad_(False)
-    draw = VideoSynthesis(generator.synthesis)
-    draw.start(patience_s=600)
-    return SimpleNamespace(generator=generator, draw=draw), f"ours: {draw.precision}, {torch.get_num_threads()} threads"
+    frame = Graphed(lambda x, w_plus: (draw.plain(networks.mapper(w_plus, networks.motion_encoder(x))),))
+    tasks: Tasks = {
+        "frame": lambda: frame(picture, identity)[0].cpu(),
+        "inversion": lambda: draw(networks.inversion.invert(picture, draw=estimates)).cpu(),
+    }
+    return tasks, [f"ours: {draw.precision}, {torch.get_num_threads()} threads"]
 
 
 def their_method(path: str, device: torch.device) -> tuple[Tasks, list[str]]:
@@ -100,7 +89,7 @@ def their_method(path: str, device: torch.device) -> tuple[Tasks, list[str]]:
 
     def invert() -> object:
         drawn, codes = average, None
-        for _ in range(_RESTYLE_STEPS):
+        for _ in range(RESTYLE_STEPS):
             x = torch.cat([picture, drawn], dim=1)
             full, codes = inverter(x, latent=codes, randomize_noise=False, return_latents=True, resize=False)
             drawn = inverter.face_pool(full)

@@ -6,6 +6,7 @@ The other program is imported from a clone that the user gives; nothing of it is
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,13 +15,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from latent_reenact.config import to_dict
 from latent_reenact.errors import BackendError, MissingDependencyError, UsageError
+from latent_reenact.models.devices import on_gpu, usable
 
 METHOD, NVIDIA = "JahodaPetr/Pose-and-Expression-Transfer", "NVlabs/stylegan2-ada-pytorch"
 PROGRAMS = {METHOD: "psp.py", NVIDIA: "training/networks.py"}  # and a file that tells a clone
 _TASKS = ("frame", "inversion")
-_SECONDS_A_ROUND = 6.0
+_RESOLUTIONS = (1024, 256)
+_BATCHES = {"cpu": (1,), "gpu": (1, 16)}
+_SECONDS_A_ROUND = {"cpu": 6.0, "gpu": 3.0}
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,23 @@ class Program:
 
 @dataclass(frozen=True)
 class Race:
-    """One task of both: medians in milliseconds of `rounds` turns."""
+    """One task of both: medians in milliseconds of `rounds` turns, each of `batch` pictures drawn together."""
 
     task: str
     theirs_ms: float
     ours_ms: float
     rounds: int
+    batch: int = 1
 
     @property
     def ratio(self) -> float:
         """How many times as fast ours is."""
         return self.theirs_ms / self.ours_ms
+
+    @property
+    def images_s(self) -> tuple[float, float]:
+        """Pictures a second, theirs and ours."""
+        return 1000 * self.batch / self.theirs_ms, 1000 * self.batch / self.ours_ms
 
 
 @dataclass(frozen=True)
@@ -59,15 +71,17 @@ class Versus:
         data = to_dict(self)
         for row, values in zip(self.rows, data["rows"], strict=True):
             values["ratio"] = round(row.ratio, 3)
+            values["theirs_images_s"], values["ours_images_s"] = (round(rate, 2) for rate in row.images_s)
         return data
 
     def table(self) -> str:
         """For people."""
-        lines = [f"against {self.program}, random weights, batch 1, in turns"]
-        lines += [
-            f"{row.task:<28}theirs {row.theirs_ms:10.1f} ms   ours {row.ours_ms:10.1f} ms{row.ratio:9.2f} times as fast"
-            for row in self.rows
-        ]
+        lines = [f"against {self.program}, random weights, in turns", ""]
+        width = max([28, *(2 + len(row.task) for row in self.rows)])
+        for row in self.rows:
+            theirs, ours = row.images_s
+            times = f"theirs {row.theirs_ms:10.2f} ms {theirs:8.1f} a second   ours {row.ours_ms:10.2f} ms {ours:8.1f}"
+            lines.append(f"{row.task:<{width}}{times} a second{row.ratio:9.2f} times as fast")
         return "\n".join([*lines, *self.notes])
 
 
@@ -84,11 +98,12 @@ def compare(program: Program, *, device: str = "auto", rounds: int = 5) -> Versu
 
     Raises:
         MissingDependencyError: the other program imports what is not installed here; with its name.
-        BackendError: a process ended early.
+        BackendError: a process ended early, or the device is not there.
     """
+    where = usable(device)
     if program.name == NVIDIA:
-        return _compare_synthesis(program, rounds)
-    with _Runner("theirs", program, device) as theirs, _Runner("ours", program, device) as ours:
+        return _compare_synthesis(program, where, rounds)
+    with _Runner("theirs", program, str(where)) as theirs, _Runner("ours", program, str(where)) as ours:
         rows = []
         for task in _TASKS:
             for runner in (theirs, ours):
@@ -99,25 +114,50 @@ def compare(program: Program, *, device: str = "auto", rounds: int = 5) -> Versu
         return Versus(program.name, tuple(rows), (*theirs.notes, *ours.notes))
 
 
-def _compare_synthesis(program: Program, rounds: int) -> Versus:
-    """On the CPU, at both published sizes."""
-    from latent_reenact.models.benchmark import ANCHOR, compare_synthesis
+def _compare_synthesis(program: Program, device: torch.device, rounds: int) -> Versus:
+    """At both published sizes; on a GPU also with batches, and against the anchor in both of its precisions."""
+    from latent_reenact.models.benchmark import compare_synthesis
 
+    kind = "gpu" if on_gpu(device) else "cpu"
+    rows: list[Race] = []
+    notes: list[str] = []
+    for resolution, batch in itertools.product(_RESOLUTIONS, _BATCHES[kind]):
+        measured = compare_synthesis(
+            resolution, program.path, seconds=rounds * _SECONDS_A_ROUND[kind], device=str(device), batch=batch
+        )
+        rows += _races(measured)
+        notes += [measured["machine"], *measured["notes"], *_remarks(measured)]
+    return Versus(program.name, tuple(rows), tuple(dict.fromkeys(notes)))
+
+
+def _races(measured: dict[str, Any]) -> list[Race]:
+    """Each of ours against each of theirs, as far as they draw in alike numbers."""
+    from latent_reenact.models.benchmark import ANCHOR, ANCHOR_HALF
+
+    found, batch = measured["contestants"], measured["batch"]
+    theirs = [name for name in (ANCHOR_HALF, ANCHOR) if name in found]
     rows = []
-    for resolution in (1024, 256):
-        measured = compare_synthesis(resolution, program.path, seconds=rounds * _SECONDS_A_ROUND)
-        theirs_ms = 1000 * measured["contestants"][ANCHOR]["wall_s"]
-        rows += [
-            Race(
-                f"synthesis {resolution}, {name}",
-                round(theirs_ms, 2),
-                round(1000 * ours["wall_s"], 2),
-                measured["rounds"],
-            )
-            for name, ours in measured["contestants"].items()
-            if name != ANCHOR
-        ]
-    return Versus(program.name, tuple(rows), (measured["machine"],))
+    for anchor, (name, ours) in itertools.product(theirs, found.items()):
+        if name in theirs or (len(theirs) > 1 and (name == "network") != (anchor == ANCHOR)):
+            continue
+        numbers = f" against {anchor}" if len(theirs) > 1 else ""
+        task = f"synthesis {measured['resolution']}, batch {batch}, {name}{numbers}"
+        their_ms, our_ms = round(1000 * found[anchor]["wall_s"], 2), round(1000 * ours["wall_s"], 2)
+        rows.append(Race(task, their_ms, our_ms, measured["rounds"], batch))
+    return rows
+
+
+def _remarks(measured: dict[str, Any]) -> list[str]:
+    """Accuracy and memory."""
+    about, remarks = f"synthesis {measured['resolution']}", []
+    if measured["psnr_db"] is not None:
+        remarks.append(f"{about}: half precision is {measured['psnr_db']:.1f} dB from float32")
+    peaks = [
+        f"{name} {found['peak_mb']:.0f} MB" for name, found in measured["contestants"].items() if "peak_mb" in found
+    ]
+    if peaks:
+        remarks.append(f"{about}, batch {measured['batch']}: peak memory {', '.join(peaks)}")
+    return remarks
 
 
 class _Runner:

@@ -83,6 +83,11 @@ class Judges:
         return Reading(*(torch.cat([getattr(r, name) for r in readings]).float().cpu().numpy() for name in names))
 
     @torch.inference_mode()
+    def motion(self, pictures: np.ndarray) -> np.ndarray:
+        """All but the landmarks, in the order of the synthetic world's motion vector: [N, 58]."""
+        return torch.cat([self.reader(part).motion for part in self._parts(pictures)]).float().cpu().numpy()
+
+    @torch.inference_mode()
     def features(self, pictures: np.ndarray) -> np.ndarray:
         """Both networks' last feature maps, averaged over the picture, [N, F]: for Fréchet distances."""
         rows = []

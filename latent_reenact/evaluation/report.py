@@ -59,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """An evaluation: what was measured, on what, and pictures' names to look at."""
+    """An evaluation: what was measured, on what, further tables in Markdown, and pictures' names to look at."""
 
     protocol: str
     model: str
@@ -67,6 +67,7 @@ class Report:
     rows: Sequence[Row]
     details: Mapping[str, Any] = field(default_factory=dict)
     sheets: Sequence[str] = ()
+    tables: Sequence[str] = ()
 
     @property
     def missed(self) -> list[Row]:
@@ -96,7 +97,8 @@ class Report:
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         notes = [f"- {row.text}: {row.note}" for row in self.rows if row.note]
         sheets = [f"![{Path(name).stem}]({name})" for name in self.sheets]
-        parts = [f"# {self.model}, protocol `{self.protocol}`", settings, self.table(), "\n".join(notes), *sheets]
+        title = f"# {self.model}, protocol `{self.protocol}`"
+        parts = [title, settings, self.table(), "\n".join(notes), *self.tables, *sheets]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def save(self, folder: Path) -> list[Path]:

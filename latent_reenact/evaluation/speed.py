@@ -7,11 +7,7 @@ path, in which they overlap, from file to file. Memory does not grow with the nu
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,23 +17,25 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from latent_reenact import samples
 from latent_reenact.config import to_dict
-from latent_reenact.errors import BackendError, NoFaceError, UsageError
+from latent_reenact.errors import NoFaceError, UsageError
+from latent_reenact.evaluation import starts as processes
 from latent_reenact.evaluation.machine import Machine, describe_machine
+from latent_reenact.evaluation.published_sizes import published_reenactor
 from latent_reenact.face import Alignment, FaceTrack, PasteBack, TrackedFrame
 from latent_reenact.media import VideoReader, VideoWriter
+from latent_reenact.models.devices import on_gpu
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.systems import LatentReenactor, jobs
-from latent_reenact.weights import resolve
 
 STAGES = ("decode", "detect", "align", "encode motion", "map", "synthesise", "paste", "encode video")
 _BATCH = 8
 _PICTURES = 5  # inversions measured
-_STARTS = 3
-_LIBRARIES = ("torch", "numpy", "cv2", "av", "PIL", "face_recognition_models", "latent_reenact")
+_ALIGNED = 240  # frames that come aligned, on a GPU
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class SpeedReport:
 
     stages: of a video, one after another. whole: from file to file. others: inversions, starts, other programs.
     precision: of the network's numbers, and of the synthesis of videos.
-    peak_mb: the most memory that a process which made the video held.
+    peak_mb: the most memory that a process which made the video held. peak_gpu_mb: that tensors took on the GPU.
     """
 
     model: str
@@ -69,6 +67,7 @@ class SpeedReport:
     whole: Row
     others: tuple[Row, ...] = ()
     peak_mb: float | None = None
+    peak_gpu_mb: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -92,8 +91,8 @@ class SpeedReport:
             f"{whole}{1000 / self.whole.ms:.1f} frames/s, {self.overlap:.2f} times as fast as one after another"
         )
         lines += [f"{row.name:<34}{row.ms:10.2f} ms a {row.per}" for row in self.others]
-        if self.peak_mb is not None:
-            lines.append(f"{'peak memory of the video':<34}{self.peak_mb:10.0f} MB")
+        peaks = {"peak memory of the video": self.peak_mb, "peak memory on the GPU": self.peak_gpu_mb}
+        lines += [f"{name:<34}{peak:10.0f} MB" for name, peak in peaks.items() if peak is not None]
         return "\n".join([*lines, *self.notes])
 
 
@@ -113,7 +112,7 @@ class Stopwatch:
         self.seconds.setdefault(name, []).append((time.perf_counter() - start) / max(count, 1))
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
+        if on_gpu(self.device):
             torch.cuda.synchronize(self.device)
 
 
@@ -142,7 +141,9 @@ def measure(
     reenactor = jobs.loaded(model, device)
     if not isinstance(reenactor, LatentReenactor):
         raise UsageError(f"bench measures latent models stage by stage; {reenactor.name} is none")
-    told = progress or (lambda done, total, unit: None)
+    told, gpu = progress or (lambda done, total, unit: None), on_gpu(reenactor.device)
+    if gpu:
+        torch.cuda.reset_peak_memory_stats(reenactor.device)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = driving_clip(folder / "driving.mp4", frames)
@@ -150,12 +151,13 @@ def measure(
         stages, precision = measure_stages(reenactor, clip, frames, folder / "stages.mp4")
         whole = measure_whole(reenactor, clip, folder / "whole.mp4")
         told(2, 4, "parts")
-        others = measure_pictures(reenactor)
+        others = (measure_aligned(reenactor, max(frames, _ALIGNED) if gpu else frames), *measure_pictures(reenactor))
         told(3, 4, "parts")
         peak = None
         if starts and isinstance(model, str | Path):
-            others += measure_starts(model, device, folder)
-            peak = peak_megabytes(model, device, clip, folder / "peak.mp4")
+            cold, warm = processes.start_seconds(model, device, folder)
+            others += _row("start, files not in memory", "process", [cold]), _row("start", "process", warm)
+            peak = processes.peak_megabytes(model, device, clip, folder / "peak.mp4")
         told(4, 4, "parts")
     return SpeedReport(
         model=reenactor.name,
@@ -168,7 +170,17 @@ def measure(
         whole=whole,
         others=others,
         peak_mb=peak,
+        peak_gpu_mb=round(torch.cuda.max_memory_allocated(reenactor.device) / 1e6) if gpu else None,
     )
+
+
+def measure_published(frames: int = 75, *, device: str = "auto", progress: jobs.Progress | None = None) -> SpeedReport:
+    """The same of networks of the published sizes (1024²) with random weights, on which time does not depend.
+
+    Raises:
+        UsageError, BackendError.
+    """
+    return measure(published_reenactor(device), frames, starts=False, progress=progress)
 
 
 def driving_clip(path: Path, frames: int) -> Path:
@@ -225,65 +237,32 @@ def measure_whole(reenactor: LatentReenactor, clip: Path, out: Path) -> Row:
     return Row("whole path", "frame", round(1000 * report.seconds / report.frames, 3), report.frames)
 
 
+def measure_aligned(reenactor: LatentReenactor, frames: int) -> Row:
+    """From frames that come aligned to finished ones, in memory: all that the networks' device and its host do."""
+    size = reenactor.crop_size
+    noise = np.random.default_rng(0).integers(0, 256, (_BATCH, size, size, 3), dtype=np.uint8)
+    identity = reenactor.identity(noise[0], aligned=True)
+    for count in (2 * _BATCH, frames):  # the first warms up
+        start = time.perf_counter()
+        shown = itertools.islice(itertools.cycle(noise), count)
+        done = sum(1 for _ in reenactor.stream(identity, shown, aligned=True, batch=_BATCH))
+        seconds = time.perf_counter() - start
+    return Row("aligned frames to finished frames", "frame", round(1000 * seconds / done, 3), done)
+
+
 def measure_pictures(reenactor: LatentReenactor) -> tuple[Row, ...]:
     """Inversions, and one picture driving another, in a process that runs."""
     portrait, driving = samples.path("portrait_a.png"), samples.path("driving.png")
     crop = samples.path("evaluation_identity.png")
-    identity = reenactor.identity(portrait)
+    identity, inversion = reenactor.identity(portrait), reenactor.networks.inversion
+    aligned = torch.zeros(1, 3, inversion.input_size, inversion.input_size, device=reenactor.device)
     calls: dict[str, Callable[[], object]] = {
         "inversion, aligned": lambda: reenactor.identity(crop, aligned=True),
         "inversion, from a file": lambda: reenactor.identity(portrait),
+        "inversion, its networks alone": lambda: inversion.invert(aligned, draw=reenactor.estimates).cpu(),
         "one picture, running process": lambda: reenactor(identity, driving),
     }
     return tuple(_row(name, "picture", [_seconds(call) for _ in range(_PICTURES)]) for name, call in calls.items())
-
-
-def measure_starts(model: str | Path, device: str, folder: Path) -> tuple[Row, ...]:
-    """`reenact` on one picture, from nothing to a file: files evicted from memory first, then with them there."""
-    words = ["reenact", samples.path("portrait_a.png"), samples.path("driving.png"), "-o", folder / "start.png"]
-    words += ["--model", model, "--device", device]
-    _forget_files(model)
-    cold = _seconds(lambda: run_program(words))
-    warm = [_seconds(lambda: run_program(words)) for _ in range(_STARTS)]
-    return _row("start, files not in memory", "process", [cold]), _row("start", "process", warm)
-
-
-def peak_megabytes(model: str | Path, device: str, clip: Path, out: Path) -> float:
-    """The most memory that a process held which made a video of `clip`."""
-    words = ["reenact", samples.path("portrait_a.png"), clip, "-o", out, "--model", model, "--device", device]
-    return run_program(words)
-
-
-def run_program(words: Sequence[object]) -> float:
-    """`latent-reenact` with these words in a process of its own; its peak memory in MB.
-
-    Raises:
-        BackendError: it failed; with its last line.
-    """
-    command = [sys.executable, "-m", "latent_reenact", *map(str, words)]
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise BackendError(f"a process that bench started failed: {''.join(last) or process.returncode}")
-    return usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def _forget_files(model: str | Path) -> None:
-    """Ask the system to drop libraries and weights from its file cache; what another process uses stays there."""
-    if not hasattr(os, "posix_fadvise"):
-        return
-    folders = [resolve(model)]
-    for name in _LIBRARIES:
-        spec = importlib.util.find_spec(name)
-        folders += map(Path, spec.submodule_search_locations or [] if spec else [])
-    for path in itertools.chain.from_iterable(folder.rglob("*") for folder in folders):
-        if path.is_file():
-            with contextlib.suppress(OSError), open(path, "rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _cut_of(track: FaceTrack) -> Alignment:

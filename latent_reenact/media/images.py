@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -117,6 +117,21 @@ def write_image(path: str | Path, image: Any, *, marks: Provenance | None = DEFA
     if kind is None:
         known = ", ".join(_WRITERS)
         raise OutputError(f"cannot write {path}: unknown picture suffix {Path(path).suffix!r}; expected one of {known}")
+    try:
+        data = encode_image(image, kind, marks=marks)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {path}: {_reason(error)}; try .png") from error
+    atomic_write_bytes(path, data)
+
+
+def encode_image(
+    image: Any, kind: Literal["PNG", "JPEG", "WEBP"] | str = "PNG", *, marks: Provenance | None = DEFAULT_MARK
+) -> bytes:
+    """A picture as the bytes of a file; arguments as `write_image` takes them.
+
+    Raises:
+        OSError, ValueError: Pillow cannot write such a picture, a side over 16,383 as WebP, say.
+    """
     options = dict(_SAVE_OPTIONS[kind])
     if marks is not None and kind == "PNG":
         text = options["pnginfo"] = PngImagePlugin.PngInfo()
@@ -124,11 +139,8 @@ def write_image(path: str | Path, image: Any, *, marks: Provenance | None = DEFA
     elif marks is not None:
         options["xmp"] = to_xmp(marks)
     buffer = io.BytesIO()
-    try:
-        Image.fromarray(as_pixels(image)).save(buffer, kind, **options)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {path}: {_reason(error)}; try .png") from error
-    atomic_write_bytes(path, buffer.getvalue())
+    Image.fromarray(as_pixels(image)).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def as_pixels(image: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from latent_reenact.models.action_units import UNIT_NAMES, ActionUnitConfig, ActionUnitDetector
 from latent_reenact.models.build import load_network, load_networks, save_networks
+from latent_reenact.models.control import ControlShiftsConfig, MotionControl, MotionControlConfig
 from latent_reenact.models.discriminator import Discriminator, DiscriminatorConfig
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
 from latent_reenact.models.face_reader import FaceReader, FaceReaderConfig, FaceReading
@@ -13,8 +14,6 @@ from latent_reenact.models.identity_onnx import OnnxIdentityEmbedder
 from latent_reenact.models.irse import BodyConfig
 from latent_reenact.models.lpips import LPIPS, LPIPSConfig, PerceptualFeatures
 from latent_reenact.models.motion import (
-    MotionControl,
-    MotionControlConfig,
     MotionEncoder,
     MotionEncoderConfig,
     MotionMapper,
@@ -33,6 +32,7 @@ __all__ = [
     "ActionUnitConfig",
     "ActionUnitDetector",
     "BodyConfig",
+    "ControlShiftsConfig",
     "Discriminator",
     "DiscriminatorConfig",
     "EncoderConfig",

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from latent_reenact.config import from_dict, to_dict
 from latent_reenact.errors import ConfigError, CorruptFileError, WeightsNotFoundError
 from latent_reenact.models.action_units import ActionUnitDetector
+from latent_reenact.models.control import MotionControl
 from latent_reenact.models.encoders import EncoderConfig, StyleEncoder
 from latent_reenact.models.face_reader import FaceReader
 from latent_reenact.models.factors import FactorMapping
 from latent_reenact.models.head_pose import HopeNet
 from latent_reenact.models.identity import IdentityEmbedder
 from latent_reenact.models.lpips import LPIPS, PerceptualFeatures
-from latent_reenact.models.motion import MotionControl, MotionEncoder, MotionMapper, UnitMotionEncoder
+from latent_reenact.models.motion import MotionEncoder, MotionMapper, UnitMotionEncoder
 from latent_reenact.models.resnet import ResNet
 from latent_reenact.models.restyle import ReStyleEncoder
 from latent_reenact.models.stylegan2 import StyleGAN2Generator

@@ -27,6 +27,7 @@ from latent_reenact.models.memory import keep_freed_memory
 from latent_reenact.models.stylegan2 import ModulatedConv2d, NoiseMode, StyledConv, SynthesisBlock, SynthesisNetwork
 
 Precision = Literal["auto", "bf16", "fp32"]
+LAID_OUT_SIDE = 32  # pixels: convolutions of larger pictures do not notice how their weights lie
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -160,12 +161,12 @@ def _convolution(weight: Tensor, up: int, side: int) -> Callable[[Tensor], Tenso
     weight = weight.contiguous(memory_format=torch.channels_last)
     ops, size = torch.ops.mkldnn, [1, weight.shape[0 if up > 1 else 1], side, side]
     none: tuple[str, list, str] = ("none", [], "")  # no activation
-    if side <= 32 and up > 1:
+    if side <= LAID_OUT_SIDE and up > 1:
         how = ([0, 0], [0, 0], [2, 2], [1, 1], 1)  # padding, output padding, stride, dilation, groups
         with contextlib.suppress(AttributeError, RuntimeError, TypeError):
             packed = ops._reorder_convolution_transpose_weight(weight, *how, size)
             return lambda x: ops._convolution_transpose_pointwise(x, packed, None, *how, *none)
-    if side <= 32 and up == 1:
+    if side <= LAID_OUT_SIDE and up == 1:
         same = ([1, 1], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
         with contextlib.suppress(AttributeError, RuntimeError, TypeError):
             packed = ops._reorder_convolution_weight(weight, *same, size)

@@ -82,7 +82,7 @@ class MotionEncoder(nn.Module):
 
 def normalize_contrast(images: Tensor) -> Tensor:
     """RGB [B, 3, S, S] -> grey [B, 1, S, S] with local mean 0 and local deviation about 1 (windows of S / 4)."""
-    grey = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    grey = 0.299 * images[:, :1] + 0.587 * images[:, 1:2] + 0.114 * images[:, 2:]
     window = max(3, images.shape[-1] // 4 | 1)
 
     def blur(x: Tensor) -> Tensor:
@@ -194,46 +194,3 @@ class MotionMapper(nn.Module):
             x = x @ weight + bias
         w_plus = x.transpose(0, 1)
         return identity + w_plus if self.config.residual else w_plus
-
-
-@dataclass(frozen=True, kw_only=True)
-class MotionControlConfig:
-    """Sizes of the sliders' two small networks."""
-
-    controls: tuple[str, ...] = ()  # names, in order
-    scales: tuple[float, ...] = ()  # one unit of the network's input in the control's own unit
-    n_styles: int = 18
-    motion_dim: int = 512
-    hidden: int = 128
-
-    def __post_init__(self) -> None:
-        if len(self.controls) != len(self.scales):
-            raise ConfigError(f"controls: got {len(self.controls)} names and {len(self.scales)} scales")
-
-
-class MotionControl(nn.Module):
-    """Sliders <-> motion code: angles in degrees (`*_deg`), expressions as coefficients in 0..1."""
-
-    Config = MotionControlConfig
-
-    def __init__(self, config: MotionControlConfig) -> None:
-        super().__init__()
-        self.config = config
-        n_controls, n_codes = len(config.controls), config.n_styles * config.motion_dim
-        self.to_motion = _perceptron(n_controls, config.hidden, n_codes)
-        self.to_controls = _perceptron(n_codes, config.hidden, n_controls)
-        self.scale: Tensor
-        self.register_buffer("scale", torch.tensor(config.scales, device="cpu"), persistent=False)
-
-    def encode(self, controls: Tensor) -> Tensor:
-        """controls [B, K], in their own units -> motion [B, L, N]."""
-        codes = self.to_motion(controls / self.scale)
-        return codes.reshape(-1, self.config.n_styles, self.config.motion_dim)
-
-    def decode(self, motion: Tensor) -> Tensor:
-        """motion [B, L, N] -> controls [B, K], in their own units."""
-        return self.to_controls(motion.flatten(1)) * self.scale
-
-
-def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(n_in, hidden), nn.SiLU(), nn.Linear(hidden, n_out))

@@ -9,8 +9,13 @@ from torch import Tensor
 
 def to_pixels(images: Tensor) -> np.ndarray:
     """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3]."""
+    return to_bytes(images).cpu().numpy()
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """The same, on the device of `images`, contiguous."""
     pixels = (images.detach().float().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return pixels.permute(0, 2, 3, 1).contiguous()
 
 
 def from_pixels(pixels: Tensor) -> Tensor:

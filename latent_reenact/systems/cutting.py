@@ -85,8 +85,12 @@ class FaceCutter:
 
     def tensor(self, crops: list[np.ndarray], device: torch.device) -> Tensor:
         """Aligned uint8 crops [H, H, 3] of any size -> float [B, 3, size, size] in [-1, 1]."""
-        sized = [_square(crop, self.size) for crop in crops]
-        return from_pixels(torch.from_numpy(np.stack(sized)).to(device).permute(0, 3, 1, 2))
+        sized = np.stack([self.sized(crop) for crop in crops])
+        return from_pixels(torch.from_numpy(sized).to(device).permute(0, 3, 1, 2))
+
+    def sized(self, crop: np.ndarray) -> np.ndarray:
+        """An aligned uint8 crop [H, H, 3] of any size -> [size, size, 3]."""
+        return _square(crop, self.size)
 
 
 def pixels(picture: Picture) -> np.ndarray:

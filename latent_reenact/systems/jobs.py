@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latent_reenact.errors import UsageError
 from latent_reenact.face import PasteBack, Which
-from latent_reenact.media import Provenance, write_image
+from latent_reenact.media import Provenance, atomic_write_json, write_image
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.names import reads_clips
 from latent_reenact.systems.plan import (
@@ -26,7 +26,7 @@ from latent_reenact.systems.plan import (
     output_folder,
     plan_tasks,
 )
-from latent_reenact.systems.protocol import Reenactor
+from latent_reenact.systems.protocol import Reenactor, Result
 from latent_reenact.systems.reenactment import Progress, ReenactOptions, Report, Stage, Work, check_one_face
 
 __all__ = ["Model", "Progress", "ReenactOptions", "Report", "invert", "loaded", "pose", "reenact", "sample"]
@@ -103,16 +103,20 @@ def pose(
     out: str | Path,
     controls: Mapping[str, float],
     *,
+    at_rest: bool = False,
     face: Which = "largest",
     aligned: bool = False,
     device: str = "auto",
 ) -> Report:
     """Draw the identity with some controls set (`yaw_deg=20, smile=0.8`) and save the picture.
 
+    Args:
+        at_rest: controls not named are 0, a frontal face at rest; by default they stay as in the person's picture.
+
     Raises:
         LatentReenactError: of the kind that says what is wrong; unknown controls are a ConfigError.
     """
-    if not controls:
+    if not controls and not at_rest:
         raise UsageError("nothing to change: give at least one control, for example yaw_deg=20")
     for name, value in controls.items():
         if not math.isfinite(value):
@@ -122,8 +126,16 @@ def pose(
     check_outputs([out], _checked_identity(identity, options, model), IMAGE_SUFFIXES)
     stage = _prepare(loaded(model, device), identity, options)
     started = time.perf_counter()
-    stage.reenactor.pose(stage.identity, **controls).save(out)
+    _posed(stage.reenactor, stage.identity, controls, at_rest).save(out)
     return _report([out], 1, started)
+
+
+def _posed(reenactor: Reenactor, identity: Identity, controls: Mapping[str, float], at_rest: bool) -> Result:
+    if not at_rest:
+        return reenactor.pose(identity, **controls)
+    if not hasattr(reenactor, "poses"):
+        raise UsageError(f"at rest: {reenactor.name} knows no face at rest; use a latent model, such as builtin")
+    return reenactor.poses(identity, [controls], at_rest=True)[0]
 
 
 def sample(
@@ -132,6 +144,8 @@ def sample(
     seeds: Iterable[int],
     out: str | Path,
     *,
+    suffix: str = ".png",
+    controls: Sequence[Mapping[str, float]] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Report:
@@ -139,22 +153,32 @@ def sample(
 
     Args:
         draw: makes the person of a seed, `editing.sample_identity`.
+        suffix: of the pictures.
+        controls: what each of them does in the picture, which then gets a label (.json); the others are 0. By default
+            they are as they came.
+
+    Raises:
+        LatentReenactError: of the kind that says what is wrong.
     """
     seeds, folder = list(seeds), Path(out)
     if not seeds:
         raise UsageError("got no seeds, expected at least one person to sample")
     outputs: list[Path] = []
     with output_folder(folder):
-        check_outputs([folder / f"person-{seeds[0]}.png"])
+        check_outputs([folder / f"person-{seeds[0]}{suffix}"], suffixes=IMAGE_SUFFIXES)
         reenactor = loaded(model, device)
         started = time.perf_counter()
-        for seed in seeds:
-            person = draw(reenactor, seed)
-            picture = folder / f"person-{seed}.png"
-            write_image(picture, person.picture, marks=Provenance(model=reenactor.name, operation="sample"))
+        for done, seed in enumerate(seeds):
+            person, picture = draw(reenactor, seed), folder / f"person-{seed}{suffix}"
+            posed = None if controls is None else _posed(reenactor, person, controls[done], at_rest=True)
+            marks = Provenance(model=reenactor.name, operation="sample")
+            write_image(picture, person.picture if posed is None else posed.image, marks=marks)
             person.save(picture.with_suffix(IDENTITY_SUFFIX))
             outputs += [picture, picture.with_suffix(IDENTITY_SUFFIX)]
-            (progress or _silent)(len(outputs) / 2, len(seeds), "people")
+            if controls is not None:
+                atomic_write_json(picture.with_suffix(".json"), {"person": seed, "controls": dict(controls[done])})
+                outputs.append(picture.with_suffix(".json"))
+            (progress or _silent)(done + 1, len(seeds), "people")
     return _report(outputs, len(seeds), started)
 
 

@@ -6,9 +6,8 @@ g = G(M(E_i(identity) + E_m(driving)))     (+ is concatenation)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -34,8 +33,14 @@ from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.refinement import RefinementConfig, refine
 from latent_reenact.systems.cutting import FaceCutter, open_frames, pixels
 from latent_reenact.systems.drawing import Draw, VideoSynthesis
+from latent_reenact.systems.frames import FramePath
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
+
+POSE_CONTROLS = ("yaw_deg", "pitch_deg", "roll_deg")
+"""The controls that turn the head; all others are expression, the eyes' direction included."""
+_PATIENCE_S = 600.0  # for operators to be built, by whoever draws thousands of pictures
+_WORTH_THE_WAIT = 256  # pixels: below, an inversion is done before the fast synthesis is loaded
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,12 @@ class LatentReenactor:
         framing: width of the model's cut in units of FFHQ's.
         detector: finds faces; dlib's by default.
         refinement: how inversions are refined; not at all by default.
-        precision: of the convolutions that draw videos on a CPU: "fp32", "bf16", or "auto", bf16 where the CPU has it.
+        precision: of the convolutions that draw videos: "fp32", "bf16" or "auto", see `VideoSynthesis`.
 
     Attributes:
         networks, device: what runs, and where.
-        cutter: finds and cuts faces as this model wants them. video_synthesis: draws the frames of videos.
+        cutter: finds and cuts faces as this model wants them. path: a video's frames through the networks.
+        video_synthesis: draws the frames of videos. estimates: draws what an inversion looks at on its way.
     """
 
     def __init__(
@@ -81,6 +87,8 @@ class LatentReenactor:
         self.device = next(networks.generator.parameters()).device
         self.cutter = FaceCutter(self.crop_size, framing, detector)
         self.video_synthesis = VideoSynthesis(networks.generator.synthesis, precision)
+        self.estimates = VideoSynthesis(networks.generator.synthesis, "fp32")  # in bf16 latents would be off by 1.5 %
+        self.path = FramePath(networks.motion_encoder, networks.mapper, self.video_synthesis, self.device)
 
     @property
     def name(self) -> str:
@@ -152,7 +160,11 @@ class LatentReenactor:
         networks, config = self.networks, self._refinement
         if refine_steps is not None:
             config = replace(config, steps=refine_steps)
-        w_plus = networks.inversion.invert(images)
+        draw = None
+        if self.resolution >= _WORTH_THE_WAIT:
+            self.estimates.start()
+            draw = self.estimates
+        w_plus = networks.inversion.invert(images, draw=draw)
         return refine(networks.generator, self._at_resolution(images), w_plus, config, networks.identity)
 
     def identity_from_latent(self, w_plus: np.ndarray) -> Identity:
@@ -195,10 +207,8 @@ class LatentReenactor:
             NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError, ConfigError.
         """
         self._check(identity)
-        tracked = None if aligned else self.cutter.track_picture(driving, face)
-        crop = pixels(driving) if tracked is None else self.cutter.crop(tracked)
+        motion, tracked = self._motion_of(driving, identity, face, aligned)
         with torch.inference_mode():
-            motion = self.networks.motion_encoder(self.cutter.tensor([crop], self.device))
             if relative:
                 motion = self._own_motion(identity) + motion - self._neutral()
             return self._draw(identity, motion, [tracked], "reenact")[0]
@@ -211,21 +221,83 @@ class LatentReenactor:
                 coefficients in 0..1; the names are in `self.controls`.
 
         Raises:
-            ConfigError: unknown control, or a model without controls.
+            ConfigError: unknown control, or a model without controls. UsageError: a value that no face takes.
+        """
+        return self.poses(identity, [controls])[0]
+
+    def poses(
+        self,
+        identity: Identity,
+        settings: Sequence[Mapping[str, float]],
+        *,
+        at_rest: bool = False,
+        fast: bool = False,
+    ) -> list[Result]:
+        """The same for several settings of the controls, drawn together.
+
+        Args:
+            at_rest: controls not named are 0: a frontal face at rest, whatever the person's own picture shows.
+            fast: draw as videos are drawn, a grey level off; the first call waits until that is ready.
         """
         self._check(identity)
-        control = self._control()
-        unknown = [name for name in controls if name not in self.controls]
-        if unknown:
-            raise ConfigError(f"unknown control {unknown[0]!r}; expected some of {', '.join(self.controls)}")
+        control, person = self._control(), self._person(identity)
         with torch.inference_mode():
             motion = self._own_motion(identity)
-            current = control.decode(motion)
-            wanted = current.clone()
-            for name, value in controls.items():
-                wanted[:, self.controls.index(name)] = float(value)
-            motion = motion + control.encode(wanted) - control.encode(current)
-            return self._draw(identity, motion, [None], "pose")[0]
+            current = torch.zeros(1, len(self.controls), device=self.device) if at_rest else control.decode(motion)
+            wanted = self._settings(settings, current)
+            if at_rest:
+                codes, motion = control.from_rest(self.networks.mapper, person, wanted)
+            else:
+                codes, motion = control.moved(self.networks.mapper, person, motion, current, wanted)
+            motion, nothing = motion.expand(len(codes), -1, -1), [None] * len(codes)
+            if not fast:
+                return self._draw_codes(codes, motion, nothing, "pose")
+            self.video_synthesis.start(_PATIENCE_S)
+            return self._draw_codes(codes, motion, nothing, "pose", self.video_synthesis)
+
+    def check_controls(self, controls: Mapping[str, float]) -> None:
+        """Raises ConfigError for a control that the model does not have, UsageError for a value that no face takes."""
+        config = self._control().config
+        for name, value in controls.items():
+            if name not in self.controls:
+                raise ConfigError(f"unknown control {name!r}; expected some of {', '.join(self.controls)}")
+            low, high = config.limits(name)
+            if not low <= value <= high:
+                raise UsageError(f"{name}: got {value:g}, expected a number from {low:g} to {high:g}")
+
+    def combine(
+        self,
+        identity: Identity,
+        *,
+        pose: Picture | Result | None = None,
+        expression: Picture | Result | None = None,
+        face: Which = "largest",
+        aligned: bool = False,
+    ) -> Result:
+        """Draw `identity` with the pose of one picture and the expression of another.
+
+        Args:
+            pose: whose yaw, pitch and roll; the identity's own by default. A `Result` lends the motion it was drawn
+                from, as those of `stream` do.
+            expression: whose expression, gaze included; the identity's own by default.
+            face: which one where there are several. aligned: pictures are already cut as the model wants them.
+
+        Raises:
+            UsageError: neither is given. ConfigError: a model without controls, which tell the two apart.
+            NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
+        """
+        if pose is None and expression is None:
+            raise UsageError("combine: got neither a pose nor an expression, expected a picture for one of them")
+        self._check(identity)
+        control, person = self._control(), self._person(identity)
+        turned, tracked_pose = self._motion_of(pose, identity, face, aligned)
+        motion, tracked = self._motion_of(expression, identity, face, aligned)
+        with torch.inference_mode():
+            current, wanted = control.decode(motion), control.decode(turned)
+            is_pose = torch.tensor([name in POSE_CONTROLS for name in self.controls], device=self.device)
+            wanted = torch.where(is_pose, wanted, current)
+            codes, motion = control.moved(self.networks.mapper, person, motion, current, wanted)
+            return self._draw_codes(codes, motion, [tracked or tracked_pose], "combine")[0]
 
     # -- video --------------------------------------------------------------------------------------------------
 
@@ -242,7 +314,8 @@ class LatentReenactor:
     ) -> Iterator[Result]:
         """Draw `identity` once for each driving frame, in order; memory does not grow with length.
 
-        A thread reads the frames and finds the face in them, up to a batch ahead.
+        A thread reads the frames and finds the face in them, up to a batch ahead. On a GPU one more batch is being
+        drawn while results are handed out.
 
         Args:
             driving: a video file, a reader, or any iterable of uint8 [H, W, 3] frames.
@@ -257,45 +330,41 @@ class LatentReenactor:
             raise UsageError(f"batch: got {batch}, expected at least 1")
         with contextlib.ExitStack() as stack:
             tracked = self.cutter.track(open_frames(driving, stack), face, smoothing, aligned=aligned)
-            crops = ((frame, frame.image if aligned else self.cutter.crop(frame)) for frame in tracked)
+            crops = ((f, self.cutter.sized(f.image) if aligned else self.cutter.crop(f)) for f in tracked)
             cuts = stack.enter_context(contextlib.closing(ahead(crops, batch)))
             self.video_synthesis.start()
-            reference = last = None
-            while pairs := list(islice(cuts, batch)):
-                chunk = [frame for frame, _ in pairs]
-                with torch.inference_mode():
-                    motion = self._motion_of(pairs, last, aligned)
-                    last = motion[-1:]
-                    if relative:
-                        reference = motion[:1] if reference is None else reference
-                        motion = self._own_motion(identity) + motion - reference
-                    results = self._draw(identity, motion, chunk, "reenact", self.video_synthesis)
-                yield from results
-
-    def _motion_of(self, cuts: list[tuple[TrackedFrame, np.ndarray]], last: Tensor | None, aligned: bool) -> Tensor:
-        """Motion [B, L, N] of each frame and its cut; where no face was found, that of the frame before."""
-        motion = self.networks.motion_encoder(self.cutter.tensor([crop for _, crop in cuts], self.device))
-        if aligned:
-            return motion
-        for i, (frame, _) in enumerate(cuts):
-            previous = motion[i - 1 : i] if i > 0 else last
-            if not frame.found and previous is not None:
-                motion[i : i + 1] = previous
-        return motion
+            person = torch.tensor(identity.w_plus, device=self.device)[None]
+            own = self._own_motion(identity) if relative else None
+            for frames, images, codes, motions in self.path.run(cuts, person, own, batch=batch, hold=not aligned):
+                yield from self._results(images, codes, motions, frames, "reenact")
 
     # -- parts --------------------------------------------------------------------------------------------------
 
     def _draw(
+        self, identity: Identity, motion: Tensor, driving: Sequence[TrackedFrame | None], operation: str
+    ) -> list[Result]:
+        """Single pictures, by the network itself."""
+        return self._draw_codes(self.networks.mapper(self._person(identity), motion), motion, driving, operation)
+
+    def _draw_codes(
         self,
-        identity: Identity,
+        w_plus: Tensor,
         motion: Tensor,
         driving: Sequence[TrackedFrame | None],
         operation: str,
-        synthesis: Draw | None = None,
+        draw: Draw | None = None,
     ) -> list[Result]:
-        w_plus = self.networks.mapper(torch.tensor(identity.w_plus, device=self.device)[None], motion)
-        images = to_pixels((synthesis or self.networks.generator.synthesis)(w_plus))
-        codes, motions = w_plus.cpu().numpy(), motion.cpu().numpy()
+        images = to_pixels((draw or self.networks.generator.synthesis)(w_plus))
+        return self._results(images, w_plus.cpu().numpy(), motion.cpu().numpy(), driving, operation)
+
+    def _results(
+        self,
+        images: np.ndarray,
+        codes: np.ndarray,
+        motions: np.ndarray,
+        driving: Sequence[TrackedFrame | None],
+        operation: str,
+    ) -> list[Result]:
         return [
             Result(image, code, own, tracked, operation, self.name)
             for image, code, own, tracked in zip(images, codes, motions, driving, strict=True)
@@ -307,8 +376,33 @@ class LatentReenactor:
     def _at_resolution(self, images: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(images, (self.resolution, self.resolution))
 
+    def _person(self, identity: Identity) -> Tensor:
+        return torch.tensor(identity.w_plus, device=self.device)[None]
+
     def _own_motion(self, identity: Identity) -> Tensor:
         return torch.tensor(identity.motion, device=self.device)[None]
+
+    def _motion_of(
+        self, driving: Picture | Result | None, identity: Identity, face: Which, aligned: bool
+    ) -> tuple[Tensor, TrackedFrame | None]:
+        """Motion [1, L, N] of a picture, of a result, or by default the identity's own; and the face that was read."""
+        if driving is None:
+            return self._own_motion(identity), None
+        if isinstance(driving, Result):
+            return torch.tensor(driving.motion, device=self.device)[None], driving.driving_face
+        tracked = None if aligned else self.cutter.track_picture(driving, face)
+        crop = pixels(driving) if tracked is None else self.cutter.crop(tracked)
+        with torch.inference_mode():
+            return self.networks.motion_encoder(self.cutter.tensor([crop], self.device)), tracked
+
+    def _settings(self, settings: Sequence[Mapping[str, float]], current: Tensor) -> Tensor:
+        """Controls [B, K]: those that each of the settings names, and else what they are in `current` [1, K]."""
+        wanted = current.repeat(len(settings), 1)
+        for row, controls in zip(wanted, settings, strict=True):
+            self.check_controls(controls)
+            for name, value in controls.items():
+                row[self.controls.index(name)] = float(value)
+        return wanted
 
     def _neutral(self) -> Tensor:
         """Motion of a frontal face at rest, [1, L, N]."""

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from torch import nn
 
 from latent_reenact.config import from_dict
-from latent_reenact.errors import BackendError, ConfigError, WeightsNotFoundError
-from latent_reenact.models import ReStyleEncoder, UnitMotion, UnitMotionEncoder, load_network, load_networks
+from latent_reenact.errors import ConfigError, WeightsNotFoundError
+from latent_reenact.models import ReStyleEncoder, UnitMotion, UnitMotionEncoder, devices, load_network, load_networks
 from latent_reenact.models.action_units import MAIN_UNITS
 from latent_reenact.models.refinement import RefinementConfig
 from latent_reenact.models.unit_readers import OfficialUnits, OwnUnits
@@ -49,7 +48,7 @@ def load(model: str | Path = "builtin", *, device: str = "auto", system: System 
         )
     if chosen not in _SYSTEMS:
         raise ConfigError(f"{folder.path}: got system {chosen!r}, expected {' or '.join(map(repr, get_args(System)))}")
-    networks = load_networks(folder.path, device=_device(device))
+    networks = load_networks(folder.path, device=devices.usable(device))
     return _SYSTEMS[chosen](folder, networks, found.name)
 
 
@@ -110,15 +109,3 @@ def _framing(folder: ModelFolder) -> float:
 
 def _other_networks(folder: ModelFolder, networks: Networks, system: str) -> ConfigError:
     return ConfigError(f"{folder.path}: got networks {sorted(networks)}, not those of the {system} system")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        raise BackendError(f"device {name!r} cannot be used here: {reason}; use --device auto or cpu") from None
-    return device

@@ -21,7 +21,7 @@ from latent_reenact.errors import (
     UsageError,
 )
 from latent_reenact.face import PasteBack, Smoothing, Which, align
-from latent_reenact.media import Provenance, VideoReader, VideoWriter, read_image, side_by_side, write_image
+from latent_reenact.media import Provenance, VideoReader, VideoWriter, read_image, side_by_side, with_badge, write_image
 from latent_reenact.media.overlap import behind
 from latent_reenact.media.provenance import COMPOSITE, SYNTHETIC
 from latent_reenact.systems.identity import Identity
@@ -53,6 +53,7 @@ class ReenactOptions:
     side_by_side: show identity, driving and result in a row.
     crop_forehead: cut off the rows above the forehead, 240 of 1024, which the method's training data blurs.
     smoothing: of the cut of a driving video, so that the result does not jitter.
+    badge: lay a small label over the result, that people see.
     """
 
     face: Which = "largest"
@@ -63,6 +64,7 @@ class ReenactOptions:
     side_by_side: bool = False
     crop_forehead: bool = False
     smoothing: Smoothing = "lowpass"
+    badge: bool = False
 
     def __post_init__(self) -> None:
         check_one_face(self.face, "drives")
@@ -127,6 +129,8 @@ class Stage:
             shown, image = self.original.original, self.original(image)
         if self.options.crop_forehead:
             image = image[round(image.shape[0] * _FOREHEAD) :]
+        if self.options.badge:
+            image = with_badge(image)
         if not self.options.side_by_side:
             return image
         if result.driving_face is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from latent_reenact.synthface.factors import EXPRESSION_NAMES, EXPRESSION_SLIDERS
-from latent_reenact.training.shards.motion import POSE_NAMES
+from latent_reenact.synthface.controls import control_columns
+from latent_reenact.synthface.factors import EXPRESSION_SLIDERS
 
 # slider -> its typical size, in its own unit
 CONTROL_SCALES = {
@@ -19,15 +19,9 @@ CONTROL_SCALES = {
 }
 
 
-def _columns() -> list[list[int]]:
-    offset = len(POSE_NAMES)
-    poses = [[i] for i in range(offset)]
-    return poses + [[offset + EXPRESSION_NAMES.index(n) for n in names] for names in EXPRESSION_SLIDERS.values()]
-
-
 def control_values(motion: Tensor) -> Tensor:
     """Motion factors [B, 58] -> sliders [B, 16], in the order of `CONTROL_SCALES`."""
-    return torch.stack([motion[:, columns].mean(1) for columns in _columns()], dim=1)
+    return torch.stack([motion[:, control_columns(name)].mean(1) for name in CONTROL_SCALES], dim=1)
 
 
 def fit_scales(motion: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ RECIPES = {
     "estimators": ("estimators", "EstimatorsRecipeConfig", "run_estimators"),
     "reenactment": ("reenactment", "ReenactmentRecipeConfig", "train_reenactment"),
     "smaller": ("smaller", "SmallerConfig", "train_smaller"),
+    "shifts": ("shifts", "ShiftsConfig", "run_shifts"),
 }
 _NEEDED = ("lightning_fabric", "numba", "tensorboard", "webdataset")
 

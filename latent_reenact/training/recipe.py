@@ -25,6 +25,7 @@ from latent_reenact.training.machine import RunConfig
 from latent_reenact.training.preparation.ahead import PortraitsAhead, Wanted
 from latent_reenact.training.preparation.synthetic import SyntheticConfig
 from latent_reenact.training.shards.portraits import PortraitSet
+from latent_reenact.training.shifts import ShiftsFitConfig, add_shifts
 from latent_reenact.training.stages.inversion import InversionConfig, InversionStage
 from latent_reenact.training.stages.mapping import MappingConfig, train_mapping
 from latent_reenact.training.stages.mixed import MixedConfig, MixedStage
@@ -62,6 +63,7 @@ class RecipeConfig:
     inversion: InversionConfig
     motion: MotionConfig
     mapping: MappingConfig
+    shifts: ShiftsFitConfig | None = None  # of the sliders, fitted last
     run: RunConfig = field(default_factory=RunConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)  # of inversions, by whoever uses the model
     framing: float = 1.12  # the synthetic world is cut a little wider than FFHQ
@@ -200,6 +202,8 @@ class Recipe:
             about = {"name": config.name, "system": "latent", "framing": config.framing, "licence": config.licence}
             about |= {"description": config.description, "refinement": to_dict(config.refinement)}
             save_networks(path, networks, about)
+            if config.shifts is not None:
+                add_shifts(path, path, self.ahead.mesh, config.shifts)
         self.fabric.barrier()
         return path
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import getpass
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
+import gpu_on_cpu
 import pytest
 import tiny
 
@@ -51,6 +53,23 @@ def test_feature_against(cli, asked: list[tuple], tmp_path: Path, monkeypatch: p
     assert (done.code, done.err) == (0, "")
     assert "6.00 times as fast" in done.out
     assert json.loads((tmp_path / "s.json").read_text())["against"]["rows"][0]["ratio"] == 6
+
+
+def test_feature_against_on_a_gpu(cli, asked: list[tuple], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command: the model, the published sizes, and NVIDIA's program."""
+    gpu_on_cpu.install(monkeypatch)
+    report = replace(MEASURE(tiny.reenactor(), 2, starts=False), device="cuda:0")
+    monkeypatch.setattr(speed, "measure", lambda *_, **__: report)
+    monkeypatch.setattr(speed, "measure_published", lambda frames, **_: replace(report, model="published"))
+    monkeypatch.setattr(anchors, "compare", lambda program, **_: anchors.Versus(program.name, (), ("notes",)))
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "networks.py").touch()
+    done = cli("bench", "--against", tmp_path, "--device", "cuda", "--json", tmp_path / "s.json")
+    assert (done.code, done.err) == (0, "")
+    data = json.loads((tmp_path / "s.json").read_text())
+    assert data["published_sizes"]["model"] == "published"
+    assert data["against"]["program"] == anchors.NVIDIA
+    assert "published, 32 x 32" in done.out
 
 
 def test_exception_is_told_before_measuring(cli, asked: list[tuple], tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_feature_help_is_frozen() -> None:
 
 def test_smoke_every_verb_is_there() -> None:
     expected = (
-        "demo reenact invert edit sample convert verify doctor bench prepare train evaluate directions models synthface"
+        "demo reenact invert edit sample convert verify doctor bench prepare train evaluate app "
+        "directions models synthface"
     )
     assert verbs(help_of()) == expected.split()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from latent_reenact.custom_ops import bench
+from latent_reenact.custom_ops import bench, bench_styled, build
 
 TINY = ((4, 8),)
 
@@ -49,3 +49,28 @@ def test_feature_table(seconds: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert ("time is up" in printed) == (len(rows) < 16)
     assert len(rows) == 16 or seconds == "0"
     assert all(row["reference"]["gb_s"] > 0 for row in rows)
+
+
+@pytest.mark.skipif(build.cxx() is None, reason="no C++ compiler")
+def test_feature_table_of_the_pass(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "pass.json"
+    assert bench_styled.main(["--device", "cpu", "--json", str(file)]) == 0
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["after"], row["dtype"]) for row in rows] == [
+        *(("up", "fp32"), ("up", "bf16"), ("same", "fp32"), ("same", "bf16"))
+    ]
+    assert all(row["percent"] > 0 for row in rows)
+    assert "GB/s" in capsys.readouterr().out
+    assert bench_styled.main(["--device", "cpu", "--seconds", "0"]) == 0
+    assert "time is up" in capsys.readouterr().out
+
+
+def test_feature_a_wrong_pass_is_said_to_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = bench_styled.Case("same", 2, 4, 8, "fp32", "cpu")
+    right = bench_styled.styled_activation
+    monkeypatch.setattr(
+        bench_styled,
+        "styled_activation",
+        lambda x, *, backend, **how: right(x if backend == "reference" else x + 1, **how, backend="reference"),
+    )
+    assert bench_styled.row(case, "triton")["error"].startswith("WRONG by")

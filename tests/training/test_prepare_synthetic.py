@@ -14,6 +14,7 @@ import torch
 
 pytest.importorskip("numba")
 from latent_reenact.errors import ConfigError, CorruptFileError, WeightsNotFoundError
+from latent_reenact.media.shards import index_path
 from latent_reenact.synthface import (
     LATENT_DIM,
     LATENT_SLOTS,
@@ -34,7 +35,7 @@ from latent_reenact.training.preparation.synthetic import (
     synthetic_sample,
 )
 from latent_reenact.training.shards import portraits as module
-from latent_reenact.training.shards.format import clip_of, find_shards, index_path, read_index, write_shard
+from latent_reenact.training.shards.format import clip_of, find_shards, read_index, write_shard
 from latent_reenact.training.shards.motion import motion_vector
 from latent_reenact.training.shards.portraits import load_portraits, swapped_conditioning
 from latent_reenact.training.shards.reading import decode, read_raw

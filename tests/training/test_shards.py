@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from latent_reenact.errors import ConfigError, CorruptFileError
+from latent_reenact.media.shards import index_path
 from latent_reenact.training.shards.format import (
     Sample,
     ShardWriter,
     clip_of,
     find_shards,
-    index_path,
     person_of,
     read_index,
     write_shard,

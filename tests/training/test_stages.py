@@ -73,6 +73,7 @@ def recipe(folder: Path, mesh: Path) -> dict:
             "portraits": 12,
         },
         "mapping": {"samples": 40, "optimizer": MUON, "loop": LOOP},
+        "shifts": {"people": 2, "settings": 30, "inverted": 1},
     }
 
 

@@ -12,8 +12,9 @@ import torch
 from test_shards import sample
 
 from latent_reenact.errors import ConfigError, CorruptFileError
+from latent_reenact.media.shards import index_path
 from latent_reenact.training.shards import reading
-from latent_reenact.training.shards.format import clip_of, index_path, person_of, read_index, write_shard
+from latent_reenact.training.shards.format import clip_of, person_of, read_index, write_shard
 from latent_reenact.training.shards.order import Order, chunk_starts
 from latent_reenact.training.shards.stream import PictureStream, stream, stream_clips
 

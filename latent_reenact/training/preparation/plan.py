@@ -20,8 +20,9 @@ from typing import Any, Generic, TypeVar
 from latent_reenact.config import to_dict
 from latent_reenact.errors import ConfigError, OutputError, UsageError
 from latent_reenact.media import atomic_write_json, clean_leftovers
+from latent_reenact.media.shards import load_index_file, shard_files
 from latent_reenact.training.preparation.cluster import Executor, executor
-from latent_reenact.training.shards.format import SPLITS, clip_of, load_index_file, person_of, shard_files
+from latent_reenact.training.shards.format import SPLITS, clip_of, person_of
 
 MANIFEST = "manifest.json"
 _FAILURES_KEPT = 1000

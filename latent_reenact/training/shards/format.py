@@ -6,14 +6,11 @@ A sample is the tar members of one key `person/clip/frame`:
     .npy          synthetic portraits only: z float64 [LATENT_DIM], of which `factors_from_latent` makes the portrait
 Pixel (0, 0) is the centre of the top left pixel. Frames of a clip, and clips of a person, are neighbours in one shard.
 
-`00000.json` beside `00000.tar` lists its keys and where each begins, what was dropped on the way and what plan the
-shard is part of. It is written last: a shard with an index that fits is a finished one. The same samples give the same
-bytes.
+`00000.json` beside `00000.tar` is its index (`media/shards.py`), and says what was dropped on the way.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import tarfile
@@ -21,16 +18,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from latent_reenact.errors import ConfigError
-from latent_reenact.media import atomic_path, atomic_write_json
+from latent_reenact.media.shards import ShardFile, load_index_file, shard_files
 
 SPLITS = ("train", "val", "test")
-_MODE = 0o644
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,81 +86,38 @@ class ShardIndex:
         return len(self.keys)
 
 
-class ShardWriter:
-    """Writes one shard and its index, whole or not at all.
+class ShardWriter(ShardFile):
+    """A `ShardFile` of faces.
 
     with ShardWriter(path) as shard:
         shard.add(sample)
 
-    unit: a digest of the plan, kept in the index, by which a later run knows its own work.
     dropped: reason -> frames that did not become samples; failures: a line for each file that could not be read.
     Both are filled by the caller and written into the index.
-
-    Raises OutputError where the shard cannot be written, ConfigError for a key that is already in it.
     """
 
     def __init__(self, path: Path, *, unit: str = "") -> None:
-        self.path, self.unit = path, unit
+        super().__init__(path, unit=unit)
         self.dropped: Counter[str] = Counter()
         self.failures: list[str] = []
-        self._keys: dict[str, int] = {}  # key -> offset
-        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> ShardWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._stack.enter_context(atomic_path(self.path))
-        self._tar = self._stack.enter_context(tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT))
+        super().__enter__()
         return self
 
     def add(self, sample: Sample) -> None:
-        if sample.key in self._keys:
-            raise ConfigError(f"{self.path}: got two samples {sample.key!r}, expected every key once")
-        self._keys[sample.key] = self._tar.offset
-        for suffix, content in sample.members().items():
-            info = tarfile.TarInfo(f"{sample.key}.{suffix}")
-            info.size, info.mode = len(content), _MODE
-            self._tar.addfile(info, io.BytesIO(content))
+        self.write(sample.key, sample.members())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        end = self._tar.offset
-        self._stack.__exit__(kind, error, trace)
-        if kind is None:
-            atomic_write_json(index_path(self.path), self._index(end))
-
-    def _index(self, end: int) -> dict[str, Any]:
-        return {
-            "unit": self.unit,
-            "bytes": self.path.stat().st_size,
-            "samples": len(self._keys),
-            "dropped": dict(sorted(self.dropped.items())),
-            "failures": self.failures,
-            "keys": list(self._keys),
-            "offsets": [*self._keys.values(), end],
-        }
+    def about(self) -> dict[str, Any]:
+        return {"dropped": dict(sorted(self.dropped.items())), "failures": self.failures}
 
 
 def write_shard(path: Path, samples: Iterable[Sample], *, unit: str = "") -> ShardIndex:
-    """Write `samples`, frames of a clip next to each other, as one shard. Raises as `ShardWriter` does."""
+    """Write `samples`, frames of a clip next to each other, as one shard. Raises as `ShardFile` does."""
     with ShardWriter(path, unit=unit) as shard:
         for sample in samples:
             shard.add(sample)
     return read_index(path)
-
-
-def index_path(shard: Path) -> Path:
-    return shard.with_suffix(".json")
-
-
-def load_index_file(shard: Path) -> dict[str, Any] | None:
-    """What the file beside a shard says, if it is there and speaks of the shard as it is."""
-    try:
-        index = json.loads(index_path(shard).read_text(encoding="utf-8"))
-        fits = index["bytes"] == shard.stat().st_size and len(index["offsets"]) == len(index["keys"]) + 1
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return index if fits else None
 
 
 def read_index(shard: Path) -> ShardIndex:
@@ -187,11 +139,6 @@ def find_shards(folder: str | Path, split: str = "train") -> list[Path]:
             f"no shards in {Path(folder) / split}; expected *.tar files as `latent-reenact prepare` writes"
         )
     return found
-
-
-def shard_files(folder: Path) -> list[Path]:
-    """The shards in a folder, in order; not those that are being written."""
-    return sorted(folder.glob("[!.]*.tar"))
 
 
 def _scan(shard: Path) -> ShardIndex:

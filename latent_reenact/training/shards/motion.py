@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from latent_reenact.synthface import Factors
+from latent_reenact.synthface.controls import MOTION_ANGLES
 from latent_reenact.synthface.factors import EXPRESSION_NAMES
 
-POSE_NAMES = ("yaw_deg", "pitch_deg", "roll_deg", "gaze_yaw_deg", "gaze_pitch_deg")
+POSE_NAMES = MOTION_ANGLES
 MOTION_SIZE = len(POSE_NAMES) + len(EXPRESSION_NAMES)  # 58
 
 

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latent_reenact.models.control import MotionControl, MotionControlConfig
 from latent_reenact.models.layers import channels_last
 from latent_reenact.models.motion import (
-    MotionControl,
-    MotionControlConfig,
     MotionEncoder,
     MotionEncoderConfig,
     MotionMapper,

@@ -1,0 +1,146 @@
+"""Sliders without a picture, and pose from one picture with expression from another, at toy size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from latent_reenact.editing.combining import PoseFrom
+from latent_reenact.errors import ConfigError, CorruptFileError, UsageError
+from latent_reenact.media import write_image
+from latent_reenact.models import ControlShiftsConfig, MotionControl
+from latent_reenact.systems import LatentReenactor
+
+
+def reenactor(shifts: bool) -> LatentReenactor:
+    networks = tiny.networks()
+    if shifts:
+        torch.manual_seed(5)
+        table = ControlShiftsConfig.of(*(torch.randn(rows, tiny.D) for rows in (tiny.L, 2, 2)))
+        control = MotionControl(replace(networks.control.config, shifts=table))
+        control.load_state_dict(networks.control.state_dict())
+        networks = replace(networks, control=control.eval())
+    return LatentReenactor(networks, name="tiny", framing=1.12, detector=tiny.CentreDetector())
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["codes", "shifts"])
+def system(request) -> LatentReenactor:
+    return reenactor(request.param)
+
+
+@pytest.fixture(scope="module")
+def person(system):
+    return system.identity(tiny.picture(1))
+
+
+def test_smoke(system, person) -> None:
+    results = system.poses(person, [{}, {"yaw_deg": 20}, {"smile": 0.5}])
+    assert [r.operation for r in results] == ["pose"] * 3
+    single = system.pose(person, yaw_deg=20)
+    assert np.abs(single.image.astype(int) - results[1].image).max() <= 1
+    np.testing.assert_allclose(single.w_plus, results[1].w_plus, atol=1e-5)
+
+
+def test_feature_nothing_set_is_the_person_as_pictured(system, person) -> None:
+    own = system.networks.mapper(torch.tensor(person.w_plus)[None], torch.tensor(person.motion)[None])
+    np.testing.assert_allclose(system.pose(person).w_plus, own[0], atol=1e-5)
+
+
+def test_feature_at_rest_does_not_ask_what_the_picture_shows(system, person) -> None:
+    laughing = replace(person, motion=person.motion + 1)
+    one, other = (system.poses(p, [{"smile": 0.5}], at_rest=True)[0] for p in (person, laughing))
+    np.testing.assert_array_equal(one.w_plus, other.w_plus)
+    own, changed = (system.pose(p, smile=0.5) for p in (person, laughing))
+    assert not np.allclose(own.w_plus, changed.w_plus)
+
+
+def test_feature_fast_pictures_differ_by_a_grey_level(system, person) -> None:
+    settings = [{"yaw_deg": 5.0 * i} for i in range(3)]
+    exact, fast = (system.poses(person, settings, at_rest=True, fast=quick) for quick in (False, True))
+    assert max(np.abs(a.image.astype(int) - b.image).max() for a, b in zip(exact, fast, strict=True)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("controls", "kind", "match"),
+    [
+        ({"wink": 1}, ConfigError, "unknown control 'wink'; expected some of yaw_deg, smile"),
+        ({"smile": 80}, UsageError, "smile: got 80, expected a number from -1.8 to 1.8"),
+        ({"yaw_deg": float("nan")}, UsageError, "yaw_deg: got nan"),
+    ],
+)
+def test_exception_what_no_face_does(system, person, controls, kind, match) -> None:
+    with pytest.raises(kind, match=match):
+        system.pose(person, **controls)
+
+
+# ---------------------------------------------------------------- two pictures
+
+
+def test_feature_one_picture_for_both_is_a_reenactment(system, person) -> None:
+    driving = tiny.picture(2)
+    both, plain = system.combine(person, pose=driving, expression=driving), system(person, driving)
+    np.testing.assert_allclose(both.w_plus, plain.w_plus, atol=1e-4)
+    assert both.operation == "combine"
+    assert both.driving_face is not None
+
+
+def test_feature_each_half_comes_from_its_own_picture(system, person) -> None:
+    control, pose, expression = system.networks.control, tiny.picture(2), tiny.picture(3)
+    read = {
+        name: control.decode(torch.tensor(system(person, picture).motion)[None])[0].tolist()
+        for name, picture in (("pose", pose), ("expression", expression))
+    }
+    start = torch.tensor(system(person, expression).motion)[None]
+    current = torch.tensor([read["expression"]])
+    wanted = torch.tensor([[read["pose"][0], read["expression"][1]]])  # yaw of one, smile of the other
+    expected, _ = control.moved(system.networks.mapper, torch.tensor(person.w_plus)[None], start, current, wanted)
+    got = system.combine(person, pose=pose, expression=expression)
+    np.testing.assert_allclose(got.w_plus, expected[0], atol=1e-4)
+
+
+def test_feature_a_half_alone_leaves_the_other_as_pictured(system, person) -> None:
+    """The other half stays the person's own: the same picture as the sliders draw."""
+    values = system.networks.control.decode(torch.tensor(system(person, tiny.picture(2)).motion)[None])[0].tolist()
+    turned = system.combine(person, pose=tiny.picture(2))
+    np.testing.assert_allclose(turned.w_plus, system.pose(person, yaw_deg=values[0]).w_plus, atol=1e-4)
+
+
+def test_feature_a_result_lends_its_motion(system, person) -> None:
+    first = next(iter(system.stream(person, [tiny.picture(2)], smoothing="none")))
+    one, other = system.combine(person, pose=first), system.combine(person, pose=tiny.picture(2))
+    np.testing.assert_allclose(one.w_plus, other.w_plus, atol=1e-4)
+
+
+def test_exception_no_picture_at_all(system, person) -> None:
+    with pytest.raises(UsageError, match="neither a pose nor an expression"):
+        system.combine(person)
+
+
+def test_exception_a_model_without_sliders(person) -> None:
+    bare = LatentReenactor(replace(tiny.networks(), control=None), name="tiny")
+    with pytest.raises(ConfigError, match="no sliders"):
+        bare.combine(person, pose=tiny.picture(2), aligned=True)
+
+
+def test_feature_pose_of_a_file_with_the_expression_of_a_video(system, person, tmp_path) -> None:
+    write_image(tmp_path / "pose.png", tiny.picture(2))
+    turned = PoseFrom(system, tmp_path / "pose.png")
+    frames = [tiny.picture(seed) for seed in (3, 4)]
+    results = list(turned.stream(person, frames, smoothing="none"))
+    for frame, result in zip(frames, results, strict=True):
+        expected = system.combine(person, pose=tiny.picture(2), expression=frame)
+        np.testing.assert_allclose(result.w_plus, expected.w_plus, atol=1e-4)
+        assert result.operation == "reenact"
+    np.testing.assert_allclose(turned(person, frames[0]).w_plus, results[0].w_plus, atol=1e-4)
+
+
+def test_exception_pose_from_what_is_no_picture(system, person, tmp_path) -> None:
+    with pytest.raises(CorruptFileError):
+        PoseFrom(system, tmp_path / "nothing.png")
+    write_image(tmp_path / "pose.png", tiny.picture(2))
+    with pytest.raises(UsageError, match="relative"):
+        PoseFrom(system, tmp_path / "pose.png")(person, tiny.picture(3), relative=True)
