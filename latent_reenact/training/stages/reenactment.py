@@ -289,7 +289,7 @@ def check_sizes(config: ReenactmentConfig, generator: StyleGAN2Generator, slots:
 
 
 def _row(identity: Tensor, driving: Tensor, output: Tensor) -> np.ndarray:
-    """Identity, then driving frames, of a short clip some twice, over their outputs: uint8 [2 * S, (1 + frames) * S, 3]."""
+    """Identity, then driving frames, of a short clip some twice, over their outputs: uint8 [2 * S, (1 + T) * S, 3]."""
     every = torch.linspace(0, len(driving) - 1, SHEET_FRAMES).long().to(driving.device)
     size = min(driving.shape[-1], output.shape[-1])
     above, below = (to_pixels(pooled(images[every], size)) for images in (driving, output))
