@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
     **dict.fromkeys(["calibrate", "measure_latents"], "calibration"),
+    "PoseFrom": "combining",
     **dict.fromkeys(["Calibration", "LatentDirection"], "direction"),
     "read_directions": "direction_files",
     **dict.fromkeys(["Boundary", "cosines", "latent_difference", "orthogonal"], "directions"),
@@ -16,6 +17,8 @@ _EXPORTS = {
     **dict.fromkeys(["PartReenactor", "of_part", "read_settings"], "parts"),
     **dict.fromkeys(["PRESETS", "load_preset", "save_preset"], "presets"),
     **dict.fromkeys(["draw_portrait", "sample_identity"], "random_identity"),
+    "sample_shards": "sampling",
+    "SamplingConfig": "sampling_plan",
     **dict.fromkeys(["by_expression", "by_motion", "by_ratios", "by_units"], "retrieval"),
     **dict.fromkeys(["Found", "describe", "nearest", "retrieval_sheet"], "retrieval"),
 }
@@ -28,6 +31,8 @@ __all__ = [
     "Found",
     "LatentDirection",
     "PartReenactor",
+    "PoseFrom",
+    "SamplingConfig",
     "by_expression",
     "by_motion",
     "by_ratios",
@@ -51,6 +56,7 @@ __all__ = [
     "reader_estimator",
     "retrieval_sheet",
     "sample_identity",
+    "sample_shards",
     "sample_w",
     "save_preset",
     "svm_boundary",
@@ -58,6 +64,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from latent_reenact.editing.calibration import calibrate, measure_latents
+    from latent_reenact.editing.combining import PoseFrom
     from latent_reenact.editing.direction import Calibration, LatentDirection
     from latent_reenact.editing.direction_files import read_directions
     from latent_reenact.editing.directions import (
@@ -84,6 +91,8 @@ if TYPE_CHECKING:
         nearest,
         retrieval_sheet,
     )
+    from latent_reenact.editing.sampling import sample_shards
+    from latent_reenact.editing.sampling_plan import SamplingConfig
 
 
 def __getattr__(name: str) -> Any:

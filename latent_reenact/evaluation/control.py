@@ -194,6 +194,7 @@ def _slider_rows(drawn: Sweeps, renders: Sweeps | None, k: int, name: str) -> li
                 key=f"control.{name}.leakage_beyond",
                 text=f"{name}: largest leakage that the renders do not show",
                 value=float(row.max()),
+                bar=LEAK_BAR,
                 note=f"into {drawn.names[int(row.argmax())]}",
             )
         ]

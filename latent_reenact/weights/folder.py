@@ -216,14 +216,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
     The format is a length (uint64), a JSON header of types, shapes and places, and the numbers.
 
     Args:
-        dtype: what floating-point tensors are stored as; None leaves them as they are.
+        dtype: what floating-point tensors are stored as, those with numbers too large for it excepted; None leaves
+            them as they are.
 
     Returns:
         {"bytes": ..., "sha256": ...} of the file.
     """
     import torch
 
-    types = {name: dtype if dtype is not None and t.is_floating_point() else t.dtype for name, t in tensors.items()}
+    types = {name: dtype if dtype is not None and _fits(t, dtype) else t.dtype for name, t in tensors.items()}
     header: dict[str, Any] = {}
     at = 0
     for name, tensor in tensors.items():
@@ -240,6 +241,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
             yield plain.reshape(-1).view(torch.uint8).numpy().data
 
     return _write_whole(path, pieces())
+
+
+def _fits(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the tensor is of floating-point numbers that the type can hold; running variances may be too large."""
+    import torch
+
+    if not tensor.is_floating_point():
+        return False
+    if tensor.numel() == 0:
+        return True
+    low, high = torch.aminmax(tensor.detach())
+    return max(-float(low), float(high)) <= torch.finfo(dtype).max
 
 
 def _write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> dict[str, Any]:

@@ -155,13 +155,13 @@ def _is_still(output: NotebookNode) -> bool:
 
 
 def _shrink(data: NotebookNode) -> None:
-    """Photographs as JPEG, plots as PNG of 128 colours: whichever is smaller."""
+    """Photographs as JPEG, plots as PNG of 48 colours: whichever is smaller."""
     if "image/png" not in data:
         return
     image = Image.open(io.BytesIO(base64.b64decode(data.pop("image/png")))).convert("RGB")
     for kind, drawn, options in (
-        ("jpeg", image, {"quality": 80}),
-        ("png", image.quantize(128, dither=Image.Dither.NONE), {"optimize": True}),
+        ("jpeg", image, {"quality": 70}),
+        ("png", image.quantize(48, dither=Image.Dither.NONE), {"optimize": True}),
     ):
         written = io.BytesIO()
         drawn.save(written, kind, **options)

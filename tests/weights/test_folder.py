@@ -57,6 +57,17 @@ def test_feature_one_network_by_name(folder) -> None:
     assert type(load_network(folder, "mapper")).__name__ == "MotionMapper"
 
 
+def test_feature_numbers_too_large_for_half_precision_are_kept(tmp_path) -> None:
+    """As running variances may be: saved as infinity, the model could not be loaded again."""
+    networks = present(tiny.networks())
+    networks["generator"].synthesis.const.data[0, 0, 0] = 80_000.0
+    save_networks(tmp_path, networks, tiny.ABOUT)
+    stored = ModelFolder(tmp_path).tensors("generator")
+    assert stored["synthesis.const"].dtype == torch.float32
+    assert {t.dtype for name, t in stored.items() if name != "synthesis.const"} == {torch.float16}
+    assert load_network(tmp_path).synthesis.const[0, 0, 0] == 80_000.0
+
+
 def test_feature_models_home_is_listed(folder, monkeypatch) -> None:
     monkeypatch.setenv("LATENT_REENACT_HOME", str(folder.parent))
     assert "tiny" in [info.name for info in list_models()]
