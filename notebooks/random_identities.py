@@ -79,7 +79,7 @@ show(
 
 # %%
 person = people[1]
-yaws, pitches = (-30, -15, 0, 15, 30), (12, 0, -12)
+yaws, pitches = (-30, -15, 0, 15, 30), (12, -12)
 show(
     [[reenactor.pose(person, yaw_deg=yaw, pitch_deg=pitch).image for yaw in yaws] for pitch in pitches],
     [f"yaw {yaw}°" for yaw in yaws],
