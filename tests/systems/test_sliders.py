@@ -13,7 +13,7 @@ from latent_reenact.editing.combining import PoseFrom
 from latent_reenact.errors import ConfigError, CorruptFileError, UsageError
 from latent_reenact.media import write_image
 from latent_reenact.models import ControlShiftsConfig, MotionControl
-from latent_reenact.systems import LatentReenactor
+from latent_reenact.systems import LatentReenactor, load
 
 
 def reenactor(shifts: bool) -> LatentReenactor:
@@ -144,3 +144,27 @@ def test_exception_pose_from_what_is_no_picture(system, person, tmp_path) -> Non
     write_image(tmp_path / "pose.png", tiny.picture(2))
     with pytest.raises(UsageError, match="relative"):
         PoseFrom(system, tmp_path / "pose.png")(person, tiny.picture(3), relative=True)
+
+
+def test_feature_sliders_of_the_embedded_model_move_their_own_factor() -> None:
+    """As its own reader sees it, of those sliders that it reads well in true portraits."""
+    from latent_reenact.editing import draw_portrait
+    from latent_reenact.models import load_network
+    from latent_reenact.models.pixels import from_pixels
+    from latent_reenact.synthface.controls import CONTROL_RANGES, control_columns
+
+    names = ("yaw_deg", "pitch_deg", "roll_deg", "gaze_yaw_deg", "smile", "jaw_open", "blink_left", "blink_right")
+    builtin, reader = load("builtin", device="cpu"), load_network("builtin", "face_reader")
+    somebody = builtin.identity(draw_portrait(builtin, 7), aligned=True, refine_steps=0)
+    settings = [{name: end} for name in names for end in CONTROL_RANGES[name]]
+    pictures = np.stack([r.image for r in builtin.poses(somebody, settings, at_rest=True)])
+    with torch.inference_mode():
+        motion = reader(from_pixels(torch.from_numpy(pictures).permute(0, 3, 1, 2))).motion.numpy()
+    read = np.stack([motion[:, control_columns(name)].mean(1) for name in names], axis=1)
+    spans = np.array([high - low for low, high in map(CONTROL_RANGES.__getitem__, names)])
+    moved = (read[1::2] - read[::2]) / spans  # [slider, as read]: shares of the range
+    own = np.diagonal(moved)
+    assert own[:4].min() > 0.8
+    assert own.min() > 0.5
+    np.fill_diagonal(moved, 0)
+    assert np.abs(moved).max() < 0.25
