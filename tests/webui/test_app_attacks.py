@@ -10,6 +10,7 @@ import http.client
 import http.server
 import json
 import os
+import signal
 import socket
 import statistics
 import threading
@@ -412,7 +413,7 @@ def test_feature_everything_goes_when_the_app_ends() -> None:
         folder = app.folder
         assert folder.is_dir()
         assert folder.parent.stat().st_mode & 0o077 == 0, "nobody else on the machine can look in"
-        os.kill(app.pid, 2)
+        os.kill(app.pid, signal.SIGTERM)
         for _ in range(100):
             if not folder.exists():
                 break
