@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
+import signal
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -141,13 +143,17 @@ def serve(
     _gradio()
     from latent_reenact.systems import load
 
+    told_to_end: list[int] = []  # whoever ends it, it tidies up
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: told_to_end.append(number))
     tell(f"loading {model} ...")
     with running(load(model, device=device), options) as url:
         tell(f"ready: open {url} in a browser (Ctrl-C ends the app)")
         if open_browser and _has_screen():
             webbrowser.open(url)
         with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while not told_to_end:
+                time.sleep(0.2)
     tell("the app has ended; what was uploaded and made is deleted")
 
 
