@@ -205,8 +205,8 @@ plot_pair(1)
 # ## How much of the step?
 #
 # The baseline has one knob: α, how much of the driver's step is taken; 1 in the thesis. Each result carries its step,
-# so that three pairs are drawn with other α without inverting anything again. Up to 1, more of the step follows the
-# pose more closely, and leaves the person behind.
+# so that three pairs are drawn with other α without inverting anything again. More of the step follows the pose
+# more closely, up to a point, and leaves the person behind.
 
 # %%
 linear = lr.load("builtin", system="linear")

@@ -16,6 +16,7 @@
 #
 # People who do not exist, drawn from a seed, with pose and expression set by sliders: no picture of anybody is needed.
 # The notebook ends with the closed loop: what was asked for against what is measured.
+# [docs/random-people.md](../docs/random-people.md) has more of it.
 
 # %%
 import io
