@@ -13,6 +13,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,14 +38,14 @@ class Case:
     def __str__(self) -> str:
         return f"{self.after:5} {f'{self.batch}x{self.channels}x{self.side}':13} {self.dtype}"
 
-    def arguments(self, side: int) -> dict:
+    def arguments(self, side: int) -> dict[str, Any]:
         """Of `styled_activation`, at any side."""
         b, c, extra = self.batch, self.channels, int(self.after == "up")
         torch.manual_seed(0)
         x = torch.randn(b, c, side + extra, side + extra, device=self.device).to(bench.DTYPES[self.dtype])
         taps = torch.tensor([0.25, 0.75, 0.75, 0.25], device=self.device)
         vectors = {"scale": torch.rand(b, c), "bias": torch.randn(c), "after": torch.rand(b, c)}
-        arguments = {name: vector.to(self.device) for name, vector in vectors.items()}
+        arguments: dict[str, Any] = {name: vector.to(self.device) for name, vector in vectors.items()}
         arguments |= {"x": x.contiguous(memory_format=torch.channels_last), "clamp": 256.0}
         arguments["noise"] = torch.randn(1, side, side, device=self.device)
         if self.after == "up":
@@ -53,7 +54,7 @@ class Case:
         bias = torch.zeros(3, device=self.device)
         return arguments | {"colours": ToColours(weight=weight, bias=bias, before=before.to(self.device), taps=taps)}
 
-    def moved(self, arguments: dict) -> int:
+    def moved(self, arguments: dict[str, Any]) -> int:
         """Bytes read and written."""
         x = arguments["x"]
         result = self.batch * self.channels * self.side**2 * x.element_size()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,10 +23,8 @@ from latent_reenact.errors import UsageError
 
 if TYPE_CHECKING:
     from latent_reenact.editing.sampling_plan import SamplingConfig
-    from latent_reenact.systems.jobs import Model as Drawing
 
 Identity = Annotated[Path, typer.Argument(metavar="IDENTITY", help="Whose face: a picture, or what `invert` saved.")]
-Part = Literal["pose", "expression"]
 _Range = Annotated[
     str | None, typer.Option(metavar="LOW:HIGH", help="Degrees, or 0 to 1: each picture's value lies between.")
 ]
@@ -94,26 +92,11 @@ def reenact(
         side_by_side=side_by_side,
         crop_forehead=crop_forehead,
         smoothing=smoothing,
+        part=only or "both",
+        pose_from=pose_from,
     )
     with progress_bar() as progress:
-        drawing = _taking_a_part(model, device, pose_from, only, aligned)
-        return report_answer(jobs.reenact(drawing, identity, driving, out, options, device=device, progress=progress))
-
-
-def _taking_a_part(model: str, device: str, pose_from: Path | None, only: Part | None, aligned: bool) -> Drawing:
-    """What draws: the model, or a reenactor that takes only a part of what drives."""
-    if pose_from is None and only is None:
-        return model
-    if pose_from is not None and only is not None:
-        raise UsageError("got --pose-from and --only, expected one of them: --pose-from takes the expression already")
-    from latent_reenact.editing.combining import PoseFrom
-    from latent_reenact.editing.parts import PartReenactor
-    from latent_reenact.systems import jobs
-
-    reenactor = jobs.loaded(model, device)
-    if pose_from is None:
-        return cast("Drawing", PartReenactor(reenactor, only or "both"))
-    return cast("Drawing", PoseFrom(reenactor, pose_from, aligned=aligned))
+        return report_answer(jobs.reenact(model, identity, driving, out, options, device=device, progress=progress))
 
 
 def invert(

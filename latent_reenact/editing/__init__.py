@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
     **dict.fromkeys(["calibrate", "measure_latents"], "calibration"),
-    "PoseFrom": "combining",
     **dict.fromkeys(["Calibration", "LatentDirection"], "direction"),
     "read_directions": "direction_files",
     **dict.fromkeys(["Boundary", "cosines", "latent_difference", "orthogonal"], "directions"),
     **dict.fromkeys(["principal_directions", "sample_w", "svm_boundary"], "directions"),
     **dict.fromkeys(["MEASURES", "generator_draw", "reader_estimator"], "measures"),
     **dict.fromkeys(["film", "in_between"], "keyframes"),
-    **dict.fromkeys(["PartReenactor", "of_part", "read_settings"], "parts"),
+    **dict.fromkeys(["of_part", "read_settings"], "parts"),
     **dict.fromkeys(["PRESETS", "load_preset", "save_preset"], "presets"),
     **dict.fromkeys(["draw_portrait", "sample_identity"], "random_identity"),
     "sample_shards": "sampling",
@@ -30,8 +29,6 @@ __all__ = [
     "Calibration",
     "Found",
     "LatentDirection",
-    "PartReenactor",
-    "PoseFrom",
     "SamplingConfig",
     "by_expression",
     "by_motion",
@@ -64,7 +61,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     from latent_reenact.editing.calibration import calibrate, measure_latents
-    from latent_reenact.editing.combining import PoseFrom
     from latent_reenact.editing.direction import Calibration, LatentDirection
     from latent_reenact.editing.direction_files import read_directions
     from latent_reenact.editing.directions import (
@@ -78,7 +74,7 @@ if TYPE_CHECKING:
     )
     from latent_reenact.editing.keyframes import film, in_between
     from latent_reenact.editing.measures import MEASURES, generator_draw, reader_estimator
-    from latent_reenact.editing.parts import PartReenactor, of_part, read_settings
+    from latent_reenact.editing.parts import of_part, read_settings
     from latent_reenact.editing.presets import PRESETS, load_preset, save_preset
     from latent_reenact.editing.random_identity import draw_portrait, sample_identity
     from latent_reenact.editing.retrieval import (

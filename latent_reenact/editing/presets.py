@@ -20,6 +20,7 @@ PRESETS: dict[str, dict[str, float]] = {
     "Doubt": {"brows_down": 0.6, "frown": 0.45, "smile": 0.0, "roll_deg": 6.0, "yaw_deg": -8.0},
     "Sad": {"frown": 0.8, "brows_up": 0.35, "smile": 0.0, "pitch_deg": -7.0, "gaze_pitch_deg": -8.0},
     "Kiss": {"pucker": 0.9, "smile": 0.0, "jaw_open": 0.05, "blink_left": 0.85, "blink_right": 0.85},
+    "Wink": {"blink_left": 1.0, "smile": 0.5},
     "Asleep": {"blink_left": 1.0, "blink_right": 1.0, "jaw_open": 0.1, "pitch_deg": -8.0, "roll_deg": 8.0},
     "Look left": {"yaw_deg": -20.0, "gaze_yaw_deg": -8.0},
     "Look right": {"yaw_deg": 20.0, "gaze_yaw_deg": 8.0},

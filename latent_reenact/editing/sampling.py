@@ -88,7 +88,7 @@ def check(reenactor: Any, config: SamplingConfig) -> LatentReenactor:
     if not isinstance(reenactor, LatentReenactor):
         raise UsageError(f"{config.model} reads people from clips; random ones need a latent model, such as builtin")
     for end in (0, 1):
-        reenactor.check_controls({name: ends[end] for name, ends in config.ranges.items()})
+        reenactor.sliders.check({name: ends[end] for name, ends in config.ranges.items()})
     return reenactor
 
 

@@ -12,7 +12,7 @@ Legend: B frames of a batch, S side of a crop, R of a drawn picture, L, D, N as 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -30,6 +30,8 @@ Cut = tuple[TrackedFrame, np.ndarray]
 """A frame and its crop, uint8 [S, S, 3]."""
 Drawn = tuple[list[TrackedFrame], np.ndarray, np.ndarray, np.ndarray]
 """Frames, their pictures uint8 [B, R, R, 3], w_plus [B, L, D], motion [B, L, N]."""
+Recode = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""motion [B, L, N] -> what to draw in the mapper's place, w_plus [B, L, D], and the motion it stands for."""
 
 
 class FramePath:
@@ -49,11 +51,19 @@ class FramePath:
     ) -> None:
         self._encoder, self._mapper, self._synthesis = motion_encoder, mapper, synthesis
         self._encode, self._draw = Graphed(self._encoded), Graphed(self._mapped_and_drawn)
+        self._draw_codes = Graphed(self._drawn_codes)
         self._up, self._down = Uploads(device), Downloads(device)
         self._depth = 1 if devices.on_gpu(device) else 0  # batches on their way while one is handed out
 
     def run(
-        self, cuts: Iterator[Cut], identity: Tensor, own: Tensor | None, *, batch: int, hold: bool
+        self,
+        cuts: Iterator[Cut],
+        identity: Tensor,
+        own: Tensor | None,
+        *,
+        batch: int,
+        hold: bool,
+        recode: Recode | None = None,
     ) -> Iterator[Drawn]:
         """Draw a video.
 
@@ -64,6 +74,7 @@ class FramePath:
                 frame's motion is taken as it is.
             batch: frames drawn together.
             hold: a frame without a face repeats the last motion.
+            recode: makes of a batch's motion what is drawn, in the mapper's place.
         """
         on_their_way: deque[tuple[list[TrackedFrame], Arrived]] = deque()
         reference = last = None
@@ -77,7 +88,11 @@ class FramePath:
                 if own is not None:
                     reference = motion[:1] if reference is None else reference
                     motion = own + motion - reference
-                on_their_way.append((frames, self.drawn(identity, motion, batch)))
+                if recode is None:
+                    arriving = self.drawn(identity, motion, batch)
+                else:
+                    arriving = self._recoded(*recode(motion), batch)
+                on_their_way.append((frames, arriving))
             if len(on_their_way) > self._depth:
                 yield _arrived(*on_their_way.popleft())
         while on_their_way:
@@ -94,12 +109,19 @@ class FramePath:
         pixels, w_plus = self._draw(identity.expand(len(motion), -1, -1), motion, batch=batch)
         return self._down(pixels, w_plus, motion)
 
+    def _recoded(self, w_plus: Tensor, motion: Tensor, batch: int) -> Arrived:
+        (pixels,) = self._draw_codes(w_plus, batch=batch)
+        return self._down(pixels, w_plus, motion)
+
     def _encoded(self, crops: Tensor) -> tuple[Tensor, ...]:
         return (self._encoder(from_pixels(crops.permute(0, 3, 1, 2))),)
 
     def _mapped_and_drawn(self, identity: Tensor, motion: Tensor) -> tuple[Tensor, ...]:
         w_plus = self._mapper(identity, motion)
-        return to_bytes(self._synthesis.plain(w_plus)), w_plus
+        return *self._drawn_codes(w_plus), w_plus
+
+    def _drawn_codes(self, w_plus: Tensor) -> tuple[Tensor, ...]:
+        return (to_bytes(self._synthesis.plain(w_plus)),)
 
 
 def _hold(motion: Tensor, frames: list[TrackedFrame], last: Tensor | None) -> None:

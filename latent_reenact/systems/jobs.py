@@ -27,7 +27,7 @@ from latent_reenact.systems.plan import (
     plan_tasks,
 )
 from latent_reenact.systems.protocol import Reenactor, Result
-from latent_reenact.systems.reenactment import Progress, ReenactOptions, Report, Stage, Work, check_one_face
+from latent_reenact.systems.reenactment import Progress, ReenactOptions, Report, Stage, Work, check_one_face, set_stage
 
 __all__ = ["Model", "Progress", "ReenactOptions", "Report", "invert", "loaded", "pose", "reenact", "sample"]
 
@@ -216,7 +216,7 @@ def _prepare(reenactor: Reenactor, identity: str | Path | Identity, options: Ree
             identity = Identity.load(path)
         else:
             identity = reenactor.identity(path, face=options.identity_face, aligned=options.aligned)
-    return Stage(reenactor, identity, options, original)
+    return set_stage(reenactor, identity, options, original)
 
 
 def _report(outputs: list[Path], frames: int, started: float) -> Report:

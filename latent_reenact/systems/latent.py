@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latent_reenact.errors import ConfigError, UsageError
+from latent_reenact.errors import UsageError
 from latent_reenact.face import Alignment, TrackedFrame
 from latent_reenact.face.detect import FaceDetector, Which
 from latent_reenact.face.track import Smoothing
@@ -33,12 +33,11 @@ from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.refinement import RefinementConfig, refine
 from latent_reenact.systems.cutting import FaceCutter, open_frames, pixels
 from latent_reenact.systems.drawing import Draw, VideoSynthesis
-from latent_reenact.systems.frames import FramePath
+from latent_reenact.systems.frames import FramePath, Recode
 from latent_reenact.systems.identity import Identity
-from latent_reenact.systems.protocol import Frames, Picture, Result
+from latent_reenact.systems.protocol import Frames, Part, Picture, Result
+from latent_reenact.systems.sliders import Sliders
 
-POSE_CONTROLS = ("yaw_deg", "pitch_deg", "roll_deg")
-"""The controls that turn the head; all others are expression, the eyes' direction included."""
 _PATIENCE_S = 600.0  # for operators to be built, by whoever draws thousands of pictures
 _WORTH_THE_WAIT = 256  # pixels: below, an inversion is done before the fast synthesis is loaded
 
@@ -69,6 +68,7 @@ class LatentReenactor:
     Attributes:
         networks, device: what runs, and where.
         cutter: finds and cuts faces as this model wants them. path: a video's frames through the networks.
+        sliders: the controls, by name.
         video_synthesis: draws the frames of videos. estimates: draws what an inversion looks at on its way.
     """
 
@@ -89,6 +89,7 @@ class LatentReenactor:
         self.video_synthesis = VideoSynthesis(networks.generator.synthesis, precision)
         self.estimates = VideoSynthesis(networks.generator.synthesis, "fp32")  # in bf16 latents would be off by 1.5 %
         self.path = FramePath(networks.motion_encoder, networks.mapper, self.video_synthesis, self.device)
+        self.sliders = Sliders(networks.control, networks.mapper, name)
 
     @property
     def name(self) -> str:
@@ -106,7 +107,7 @@ class LatentReenactor:
     @property
     def controls(self) -> tuple[str, ...]:
         """Names that `pose` takes."""
-        return () if self.networks.control is None else self.networks.control.config.controls
+        return self.sliders.names
 
     @property
     def reads(self) -> Literal["picture"]:
@@ -193,25 +194,38 @@ class LatentReenactor:
     def __call__(
         self,
         identity: Identity,
-        driving: Picture,
+        driving: Picture | Result,
         *,
         face: Which = "largest",
         aligned: bool = False,
         relative: bool = False,
+        part: Part = "both",
+        pose: Picture | Result | None = None,
     ) -> Result:
         """Draw `identity` with the pose and expression of one picture.
 
-        `relative` adds the picture's difference from a neutral, frontal face to the identity's own motion.
+        Args:
+            driving: a picture; or a `Result`, which lends the motion that it was drawn from.
+            face: which one where there are several. aligned: pictures are already cut as the model wants them.
+            relative: add the picture's difference from a neutral, frontal face to the identity's own motion.
+            part: what to take of the driving; the rest stays as in the identity's own picture.
+            pose: whose yaw, pitch and roll to take instead of the driving's.
 
         Raises:
-            NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError, ConfigError.
+            NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
+            ConfigError: a part, a pose or `relative` of a model without sliders. UsageError: no such part.
         """
         self._check(identity)
-        motion, tracked = self._motion_of(driving, identity, face, aligned)
+        recode = self._recoding(identity, part, pose, face, aligned)
+        motion, tracked = self._motion_of(driving, face, aligned)
         with torch.inference_mode():
             if relative:
-                motion = self._own_motion(identity) + motion - self._neutral()
-            return self._draw(identity, motion, [tracked], "reenact")[0]
+                motion = self._own_motion(identity) + motion - self.sliders.neutral()
+            if recode is None:
+                codes = self.networks.mapper(self._person(identity), motion)
+            else:
+                codes, motion = recode(motion)
+            return self._draw_codes(codes, motion, [tracked], "reenact")[0]
 
     def pose(self, identity: Identity, **controls: float) -> Result:
         """Draw `identity` with some controls set; those not named stay as in its own picture.
@@ -240,30 +254,14 @@ class LatentReenactor:
             fast: draw as videos are drawn, a grey level off; the first call waits until that is ready.
         """
         self._check(identity)
-        control, person = self._control(), self._person(identity)
         with torch.inference_mode():
-            motion = self._own_motion(identity)
-            current = torch.zeros(1, len(self.controls), device=self.device) if at_rest else control.decode(motion)
-            wanted = self._settings(settings, current)
-            if at_rest:
-                codes, motion = control.from_rest(self.networks.mapper, person, wanted)
-            else:
-                codes, motion = control.moved(self.networks.mapper, person, motion, current, wanted)
+            own = self._own_motion(identity)
+            codes, motion = self.sliders.moved(self._person(identity), own, settings, at_rest=at_rest)
             motion, nothing = motion.expand(len(codes), -1, -1), [None] * len(codes)
             if not fast:
                 return self._draw_codes(codes, motion, nothing, "pose")
             self.video_synthesis.start(_PATIENCE_S)
             return self._draw_codes(codes, motion, nothing, "pose", self.video_synthesis)
-
-    def check_controls(self, controls: Mapping[str, float]) -> None:
-        """Raises ConfigError for a control that the model does not have, UsageError for a value that no face takes."""
-        config = self._control().config
-        for name, value in controls.items():
-            if name not in self.controls:
-                raise ConfigError(f"unknown control {name!r}; expected some of {', '.join(self.controls)}")
-            low, high = config.limits(name)
-            if not low <= value <= high:
-                raise UsageError(f"{name}: got {value:g}, expected a number from {low:g} to {high:g}")
 
     def combine(
         self,
@@ -274,30 +272,18 @@ class LatentReenactor:
         face: Which = "largest",
         aligned: bool = False,
     ) -> Result:
-        """Draw `identity` with the pose of one picture and the expression of another.
+        """Draw `identity` with the pose of one picture and the expression of another; by default with its own.
 
-        Args:
-            pose: whose yaw, pitch and roll; the identity's own by default. A `Result` lends the motion it was drawn
-                from, as those of `stream` do.
-            expression: whose expression, gaze included; the identity's own by default.
-            face: which one where there are several. aligned: pictures are already cut as the model wants them.
-
-        Raises:
-            UsageError: neither is given. ConfigError: a model without controls, which tell the two apart.
-            NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
+        Raises as `__call__` does, and UsageError where neither is given.
         """
-        if pose is None and expression is None:
+        if expression is not None:
+            part: Part = "expression" if pose is None else "both"
+            drawn = self(identity, expression, face=face, aligned=aligned, part=part, pose=pose)
+        elif pose is not None:
+            drawn = self(identity, pose, face=face, aligned=aligned, part="pose")
+        else:
             raise UsageError("combine: got neither a pose nor an expression, expected a picture for one of them")
-        self._check(identity)
-        control, person = self._control(), self._person(identity)
-        turned, tracked_pose = self._motion_of(pose, identity, face, aligned)
-        motion, tracked = self._motion_of(expression, identity, face, aligned)
-        with torch.inference_mode():
-            current, wanted = control.decode(motion), control.decode(turned)
-            is_pose = torch.tensor([name in POSE_CONTROLS for name in self.controls], device=self.device)
-            wanted = torch.where(is_pose, wanted, current)
-            codes, motion = control.moved(self.networks.mapper, person, motion, current, wanted)
-            return self._draw_codes(codes, motion, [tracked or tracked_pose], "combine")[0]
+        return replace(drawn, operation="combine")
 
     # -- video --------------------------------------------------------------------------------------------------
 
@@ -311,6 +297,8 @@ class LatentReenactor:
         relative: bool = False,
         smoothing: Smoothing = "lowpass",
         batch: int = 8,
+        part: Part = "both",
+        pose: Picture | Result | None = None,
     ) -> Iterator[Result]:
         """Draw `identity` once for each driving frame, in order; memory does not grow with length.
 
@@ -322,29 +310,31 @@ class LatentReenactor:
             relative: add each frame's difference from the first one to the identity's own motion.
             smoothing: of the cut, so that the drawing does not jitter.
             batch: frames drawn together.
+            part, pose: as in `__call__`.
 
         A frame without a face repeats the last motion; its `driving_face.found` is False.
         """
         self._check(identity)
         if batch < 1:
             raise UsageError(f"batch: got {batch}, expected at least 1")
+        recode = self._recoding(identity, part, pose, face, aligned)
         with contextlib.ExitStack() as stack:
             tracked = self.cutter.track(open_frames(driving, stack), face, smoothing, aligned=aligned)
             crops = ((f, self.cutter.sized(f.image) if aligned else self.cutter.crop(f)) for f in tracked)
             cuts = stack.enter_context(contextlib.closing(ahead(crops, batch)))
             self.video_synthesis.start()
-            person = torch.tensor(identity.w_plus, device=self.device)[None]
-            own = self._own_motion(identity) if relative else None
-            for frames, images, codes, motions in self.path.run(cuts, person, own, batch=batch, hold=not aligned):
+            drawn = self.path.run(
+                cuts,
+                self._person(identity),
+                self._own_motion(identity) if relative else None,
+                batch=batch,
+                hold=not aligned,
+                recode=recode,
+            )
+            for frames, images, codes, motions in drawn:
                 yield from self._results(images, codes, motions, frames, "reenact")
 
     # -- parts --------------------------------------------------------------------------------------------------
-
-    def _draw(
-        self, identity: Identity, motion: Tensor, driving: Sequence[TrackedFrame | None], operation: str
-    ) -> list[Result]:
-        """Single pictures, by the network itself."""
-        return self._draw_codes(self.networks.mapper(self._person(identity), motion), motion, driving, operation)
 
     def _draw_codes(
         self,
@@ -382,12 +372,8 @@ class LatentReenactor:
     def _own_motion(self, identity: Identity) -> Tensor:
         return torch.tensor(identity.motion, device=self.device)[None]
 
-    def _motion_of(
-        self, driving: Picture | Result | None, identity: Identity, face: Which, aligned: bool
-    ) -> tuple[Tensor, TrackedFrame | None]:
-        """Motion [1, L, N] of a picture, of a result, or by default the identity's own; and the face that was read."""
-        if driving is None:
-            return self._own_motion(identity), None
+    def _motion_of(self, driving: Picture | Result, face: Which, aligned: bool) -> tuple[Tensor, TrackedFrame | None]:
+        """Motion [1, L, N] of a picture or of a result, and the face that was read."""
         if isinstance(driving, Result):
             return torch.tensor(driving.motion, device=self.device)[None], driving.driving_face
         tracked = None if aligned else self.cutter.track_picture(driving, face)
@@ -395,24 +381,23 @@ class LatentReenactor:
         with torch.inference_mode():
             return self.networks.motion_encoder(self.cutter.tensor([crop], self.device)), tracked
 
-    def _settings(self, settings: Sequence[Mapping[str, float]], current: Tensor) -> Tensor:
-        """Controls [B, K]: those that each of the settings names, and else what they are in `current` [1, K]."""
-        wanted = current.repeat(len(settings), 1)
-        for row, controls in zip(wanted, settings, strict=True):
-            self.check_controls(controls)
-            for name, value in controls.items():
-                row[self.controls.index(name)] = float(value)
-        return wanted
-
-    def _neutral(self) -> Tensor:
-        """Motion of a frontal face at rest, [1, L, N]."""
-        control = self._control()
-        return control.encode(torch.zeros(1, len(self.controls), device=self.device))
-
-    def _control(self) -> MotionControl:
-        if self.networks.control is None:
-            raise ConfigError(f"model {self.name} has no sliders: use a driving picture or video instead")
-        return self.networks.control
+    def _recoding(
+        self, identity: Identity, part: Part, pose: Picture | Result | None, face: Which, aligned: bool
+    ) -> Recode | None:
+        """What takes pose and expression from where they shall come; None where both come from the driving."""
+        if part not in get_args(Part):
+            raise UsageError(f"part: got {part!r}, expected one of {', '.join(get_args(Part))}")
+        if part == "both" and pose is None:
+            return None
+        self.sliders.require()
+        person, own = self._person(identity), self._own_motion(identity)
+        turned = own if part == "expression" else None
+        if pose is not None:
+            turned, _ = self._motion_of(pose, face, aligned)
+        still = own if part == "pose" else None
+        return lambda motion: self.sliders.halves(
+            person, motion if turned is None else turned, motion if still is None else still
+        )
 
     def _check(self, identity: Identity) -> None:
         config = self.networks.generator.config

@@ -17,6 +17,8 @@ from latent_reenact.systems.identity import Identity
 
 Picture = str | Path | np.ndarray
 Frames = str | Path | VideoReader | Iterable[np.ndarray]
+Part = Literal["both", "pose", "expression"]
+"""What to take of the driving: all of it, the head's pose, or the expression, gaze included."""
 
 
 @dataclass(frozen=True, eq=False)

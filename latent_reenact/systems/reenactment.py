@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +13,7 @@ import numpy as np
 
 from latent_reenact.config import to_dict
 from latent_reenact.errors import (
+    ConfigError,
     CorruptFileError,
     LimitExceededError,
     ManyFacesError,
@@ -26,7 +27,7 @@ from latent_reenact.media.overlap import behind
 from latent_reenact.media.provenance import COMPOSITE, SYNTHETIC
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.plan import Task
-from latent_reenact.systems.protocol import Reenactor, Result
+from latent_reenact.systems.protocol import Part, Reenactor, Result
 
 Progress = Callable[[float, float | None, str], None]
 """Called as work goes on with how much is done, of how much (None: unknown), and the unit ("frames", "files")."""
@@ -54,6 +55,8 @@ class ReenactOptions:
     crop_forehead: cut off the rows above the forehead, 240 of 1024, which the method's training data blurs.
     smoothing: of the cut of a driving video, so that the result does not jitter.
     badge: lay a small label over the result, that people see.
+    part: what to take of the driving; the rest stays as in the identity's own picture.
+    pose_from: a picture whose pose is taken instead of the driving's; of several faces the largest.
     """
 
     face: Which = "largest"
@@ -65,12 +68,21 @@ class ReenactOptions:
     crop_forehead: bool = False
     smoothing: Smoothing = "lowpass"
     badge: bool = False
+    part: Part = "both"
+    pose_from: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_one_face(self.face, "drives")
         check_one_face(self.identity_face, "is the identity")
         if self.smoothing not in get_args(Smoothing):
             raise UsageError(f"smoothing: got {self.smoothing!r}, expected one of {', '.join(get_args(Smoothing))}")
+        if self.part not in get_args(Part):
+            raise UsageError(f"part: got {self.part!r}, expected one of {', '.join(get_args(Part))}")
+        if self.pose_from is not None and self.part != "both":
+            raise UsageError(
+                f"got a picture to take the pose from and part {self.part!r}, expected one of them: with the picture, "
+                "only the expression is taken of what drives"
+            )
         if self.paste_back and self.aligned:
             raise UsageError(
                 "paste back: an aligned picture has no surroundings to go back into; leave one of them out"
@@ -117,10 +129,24 @@ class Stage:
     identity: Identity
     options: ReenactOptions
     original: PasteBack | None  # the identity's own picture, to paste back into
+    pose: Result | None = None  # lends its pose to all of them
 
     def draw(self, driving: Path) -> Result:
         o = self.options
-        return self.reenactor(self.identity, driving, face=o.face, aligned=o.aligned, relative=o.relative)
+        return self.reenactor(
+            self.identity, driving, face=o.face, aligned=o.aligned, relative=o.relative, **self._halves()
+        )
+
+    def stream(self, driving: VideoReader) -> Iterator[Result]:
+        o = self.options
+        wanted: dict[str, Any] = {"face": o.face, "aligned": o.aligned, "relative": o.relative}
+        return self.reenactor.stream(self.identity, driving, **wanted, smoothing=o.smoothing, **self._halves())
+
+    def _halves(self) -> dict[str, Any]:
+        """Words that only systems with sliders know."""
+        if self.options.part == "both" and self.pose is None:
+            return {}
+        return {"part": self.options.part, "pose": self.pose}
 
     def finished(self, result: Result, driving: np.ndarray | None = None) -> np.ndarray:
         """The picture to write; `driving` is shown beside it where the result does not say what drove it."""
@@ -142,6 +168,18 @@ class Stage:
     def marks(self) -> Provenance:
         mixed = self.options.paste_back or self.options.side_by_side
         return Provenance(model=self.reenactor.name, operation="reenact", source_type=COMPOSITE if mixed else SYNTHETIC)
+
+
+def set_stage(
+    reenactor: Reenactor, identity: Identity, options: ReenactOptions, original: PasteBack | None = None
+) -> Stage:
+    """Raises ConfigError where a part is wanted of a model that cannot tell pose from expression; NoFaceError, ..."""
+    if (options.part != "both" or options.pose_from is not None) and not reenactor.controls:
+        raise ConfigError(
+            f"model {reenactor.name} cannot tell pose from expression: it has no sliders; take both, or use builtin"
+        )
+    pose = None if options.pose_from is None else reenactor(identity, options.pose_from, aligned=options.aligned)
+    return Stage(reenactor, identity, options, original, pose)
 
 
 @dataclass
@@ -201,9 +239,7 @@ class Work:
         with contextlib.ExitStack() as stack:
             reader = stack.enter_context(VideoReader(task.driving))
             out = stack.enter_context(VideoWriter(task.out, like=task.driving, marks=stage.marks()))
-            results = stage.reenactor.stream(
-                stage.identity, reader, face=o.face, aligned=o.aligned, relative=o.relative, smoothing=o.smoothing
-            )
+            results = stage.stream(reader)
             if isinstance(results, Generator):
                 stack.callback(results.close)  # before the reader: a thread may be in it
 

@@ -1,4 +1,4 @@
-"""Input fields whose files our own readers open: Gradio decodes nothing."""
+"""Input fields whose files our own readers open (Gradio decodes nothing), and how events run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import Any
 
 PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"]
 VIDEOS = [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif"]
+
+# How events run: beside everything, one at a time with the model, or two at a time for sliders.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+OURS: dict[str, Any] = {**QUIET, "concurrency_id": "model", "concurrency_limit": 1}
+QUICK: dict[str, Any] = {**QUIET, "concurrency_id": "sliders", "concurrency_limit": 2}
 
 
 def picture_input(label: str, **options: Any) -> Any:

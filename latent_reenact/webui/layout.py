@@ -6,6 +6,7 @@ from typing import Any
 
 from latent_reenact import __version__
 from latent_reenact.webui import api, tab_compare, tab_models, tab_pose, tab_random, tab_reenact
+from latent_reenact.webui.inputs import QUIET
 from latent_reenact.webui.session import Desk
 from latent_reenact.webui.studio import Studio
 
@@ -45,18 +46,17 @@ def build(studio: Studio) -> Any:
                 tab_models.build(studio)
         gr.HTML(_FOOT)
 
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # The desk goes out once, so that Gradio knows its age and forgets it an hour after the page was closed.
-        page.load(lambda desk: desk, desk, desk, **quiet).then(pose.open_first, [desk], pose.outputs, **quiet).then(
-            random.show, [desk, random.seed], random.outputs, **quiet
+        page.load(lambda desk: desk, desk, desk, **QUIET).then(pose.open_first, [desk], pose.outputs, **QUIET).then(
+            random.show, [desk, random.seed], random.outputs, **QUIET
         )
-        random.to_reenact.click(reenact.take_random, [desk], reenact.taken, **quiet).success(
-            lambda: gr.Tabs(selected="reenact"), None, tabs, **quiet
+        random.to_reenact.click(reenact.take_random, [desk], reenact.taken, **QUIET).success(
+            lambda: gr.Tabs(selected="reenact"), None, tabs, **QUIET
         )
-        random.to_pose.click(pose.take_random, [desk], pose.outputs, **quiet).success(
-            lambda: gr.Tabs(selected="pose"), None, tabs, **quiet
+        random.to_pose.click(pose.take_random, [desk], pose.outputs, **QUIET).success(
+            lambda: gr.Tabs(selected="pose"), None, tabs, **QUIET
         )
-        reenact.to_pose.click(pose.take_subject, [desk], pose.outputs, **quiet).success(
-            lambda: gr.Tabs(selected="pose"), None, tabs, **quiet
+        reenact.to_pose.click(pose.take_subject, [desk], pose.outputs, **QUIET).success(
+            lambda: gr.Tabs(selected="pose"), None, tabs, **QUIET
         )
     return page

@@ -11,8 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from latent_reenact.editing import PartReenactor, draw_portrait, film, read_settings, sample_identity
-from latent_reenact.editing.parts import Part
+from latent_reenact.editing import draw_portrait, film, read_settings, sample_identity
 from latent_reenact.errors import LatentReenactError, LimitExceededError, NoFaceError, UsageError
 from latent_reenact.evaluation.estimators import Estimator
 from latent_reenact.evaluation.one_pair import available_systems, compare_on_pair
@@ -21,7 +20,8 @@ from latent_reenact.face.detect import FaceDetector
 from latent_reenact.media import Provenance, VideoReader, read_image, with_badge, write_image
 from latent_reenact.systems import Identity, Reenactor, load
 from latent_reenact.systems.plan import IDENTITY_SUFFIX, Task
-from latent_reenact.systems.reenactment import ReenactOptions, Report, Stage, Work
+from latent_reenact.systems.protocol import Part
+from latent_reenact.systems.reenactment import ReenactOptions, Report, Stage, Work, set_stage
 from latent_reenact.webui.comparing import Compared, laid_out
 from latent_reenact.webui.files import Workspace
 from latent_reenact.webui.limits import Limits
@@ -193,7 +193,6 @@ class Studio:
                     raise UsageError("there is no picture to put the face back into; leave that out for this person")
                 found = self.reenactor.align(sitter.picture, face=sitter.face)
                 original = PasteBack(*found, self.reenactor.resolution)
-            reenactor = self.reenactor if wishes.take == "both" else PartReenactor(self.reenactor, wishes.take)
             options = ReenactOptions(
                 face=face,
                 identity_face=sitter.face,
@@ -201,8 +200,9 @@ class Studio:
                 paste_back=wishes.paste_back,
                 side_by_side=wishes.in_a_row,
                 badge=wishes.badge,
+                part=wishes.take,
             )
-            return Stage(reenactor, identity, options, original)
+            return set_stage(self.reenactor, identity, options, original)
 
     def _counted(self, tell: Tell) -> Tell:
         def counted(done: float, total: float | None, unit: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from latent_reenact.media import Provenance
 from latent_reenact.webui import fragments, inputs
 from latent_reenact.webui.comparing import Compared
+from latent_reenact.webui.inputs import OURS, QUIET
 from latent_reenact.webui.messages import Trouble, about
 from latent_reenact.webui.running import Progress, run
 from latent_reenact.webui.studio import Studio
@@ -21,8 +22,6 @@ _EMPTY = "The same person and the same driving, through every system that is ins
 def build(studio: Studio) -> None:
     import gradio as gr
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    ours: dict[str, Any] = {**quiet, "concurrency_id": "model", "concurrency_limit": 1}
     with gr.Row(elem_classes="lr-columns"):
         with gr.Column(scale=3, min_width=280):
             identity = inputs.picture_input(
@@ -61,13 +60,13 @@ def build(studio: Studio) -> None:
             yield fragments.trouble(trouble), *idle, gr.update(visible=False)
 
     outputs = [shown, start, stop, download]
-    running = start.click(compare, [identity, driving], outputs, **ours)
+    running = start.click(compare, [identity, driving], outputs, **OURS)
     stop.click(
         lambda: (fragments.note("Cancelled."), gr.update(visible=True), gr.update(visible=False)),
         None,
         outputs[:3],
         cancels=[running],
-        **quiet,
+        **QUIET,
     )
 
 

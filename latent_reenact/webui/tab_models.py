@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from latent_reenact.third_party.registry import load_registry
+from latent_reenact.webui.inputs import QUIET
 from latent_reenact.webui.studio import Studio
 from latent_reenact.weights import list_models
 
@@ -26,7 +27,7 @@ def build(studio: Studio) -> None:
 
     shown = gr.HTML(page(studio), elem_id="lr-models")
     again = gr.Button("Look again", size="sm", elem_id="lr-models-again")
-    again.click(lambda: page(studio), None, shown, show_progress="hidden", api_visibility="private")
+    again.click(lambda: page(studio), None, shown, **QUIET)
 
 
 def page(studio: Studio) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from latent_reenact.media import Provenance, write_image
 from latent_reenact.webui import fragments, inputs
+from latent_reenact.webui.inputs import OURS
 from latent_reenact.webui.messages import Trouble
 from latent_reenact.webui.session import Desk
 from latent_reenact.webui.studio import Studio
@@ -27,8 +28,6 @@ class RandomTab:
 def build(studio: Studio, desk: Any) -> RandomTab:
     import gradio as gr
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    ours: dict[str, Any] = {**quiet, "concurrency_id": "model", "concurrency_limit": 1}
     with gr.Row(elem_classes="lr-bar-row"):
         seed = gr.Number(
             1, label="Seed", precision=0, minimum=0, maximum=_LARGEST_SEED, min_width=120, elem_id="lr-seed"
@@ -84,10 +83,10 @@ def build(studio: Studio, desk: Any) -> RandomTab:
         return (gr.update(interactive=False),) * 3
 
     outputs = [grid, seed, chosen, to_reenact, to_pose, download]
-    again.click(show, [desk, seed], outputs, **ours)
-    seed.submit(show, [desk, seed], outputs, **ours)
-    more.click(others, [desk], outputs, **ours)
-    grid.select(pick, [desk], [chosen, to_reenact, to_pose, download], **ours)
+    again.click(show, [desk, seed], outputs, **OURS)
+    seed.submit(show, [desk, seed], outputs, **OURS)
+    more.click(others, [desk], outputs, **OURS)
+    grid.select(pick, [desk], [chosen, to_reenact, to_pose, download], **OURS)
     return RandomTab(show, seed, outputs, to_reenact, to_pose)
 
 

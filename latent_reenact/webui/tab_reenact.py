@@ -12,6 +12,7 @@ import numpy as np
 
 from latent_reenact.media import Provenance, read_image, side_by_side, write_image
 from latent_reenact.webui import fragments, inputs
+from latent_reenact.webui.inputs import OURS, QUIET
 from latent_reenact.webui.messages import Trouble, about
 from latent_reenact.webui.running import Done, Progress, run
 from latent_reenact.webui.session import Desk, Sitter
@@ -39,8 +40,6 @@ class ReenactTab:
 def build(studio: Studio, desk: Any) -> ReenactTab:
     import gradio as gr
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    ours: dict[str, Any] = {**quiet, "concurrency_id": "model", "concurrency_limit": 1}
     with gr.Row(elem_classes="lr-columns"):
         with gr.Column(scale=6, min_width=320):
             names = html.escape("|".join(name for _, _, name in EXAMPLES))
@@ -195,19 +194,19 @@ def build(studio: Studio, desk: Any) -> ReenactTab:
 
     wanted = [desk, identity, kind, picture, video, take, relative, paste, row, badge]
     shown = [stage, told, after, start, stop, download, keep]
-    running = start.click(reenact, wanted, shown, **ours)
+    running = start.click(reenact, wanted, shown, **OURS)
     filled = [identity, picture, video, kind, kinds, faces, driving_faces]
-    again = examples.click(open_example, [desk, examples], filled, **quiet).then(reenact, wanted, shown, **ours)
-    stop.click(cancelled, None, [stage, start, stop], cancels=[running, again], **quiet)
+    again = examples.click(open_example, [desk, examples], filled, **QUIET).then(reenact, wanted, shown, **OURS)
+    stop.click(cancelled, None, [stage, start, stop], cancels=[running, again], **QUIET)
 
-    gr.on([identity.input, identity.clear], chosen_identity, [desk, identity], faces, **quiet)
-    picture.input(chosen_driving, [desk, picture], driving_faces, **quiet)
-    video.input(chosen_driving, [desk, video], driving_faces, **quiet)
-    picture_tab.select(lambda: "picture", None, kind, **quiet)
-    video_tab.select(lambda: "video", None, kind, **quiet)
-    faces.select(choose_identity_face, [desk], None, **quiet)
-    driving_faces.select(choose_driving_face, [desk], None, **quiet)
-    saved.upload(open_saved, [desk, saved], [identity, faces, stage], **ours)
+    gr.on([identity.input, identity.clear], chosen_identity, [desk, identity], faces, **QUIET)
+    picture.input(chosen_driving, [desk, picture], driving_faces, **QUIET)
+    video.input(chosen_driving, [desk, video], driving_faces, **QUIET)
+    picture_tab.select(lambda: "picture", None, kind, **QUIET)
+    video_tab.select(lambda: "video", None, kind, **QUIET)
+    faces.select(choose_identity_face, [desk], None, **QUIET)
+    driving_faces.select(choose_driving_face, [desk], None, **QUIET)
+    saved.upload(open_saved, [desk, saved], [identity, faces, stage], **OURS)
     return ReenactTab(take_random, [identity, faces, stage], to_pose)
 
 

@@ -7,8 +7,10 @@ import pytest
 import tiny
 from fake_reenactor import FakeReenactor
 
-from latent_reenact.editing import PartReenactor, of_part, read_settings
+from latent_reenact.editing import of_part, read_settings
 from latent_reenact.errors import ConfigError, UsageError
+from latent_reenact.media import write_image
+from latent_reenact.systems import jobs
 
 PERSON, DRIVING = tiny.reenactor().identity(tiny.picture()), tiny.picture(1)
 
@@ -27,25 +29,39 @@ def test_exception_part() -> None:
         read_settings(FakeReenactor(), PERSON)
 
 
-@pytest.mark.parametrize(("part", "taken"), [("pose", "yaw_deg"), ("expression", "smile")])
-def test_feature_only_that_part_is_taken(part: str, taken: str) -> None:
+@pytest.mark.parametrize("part", ["pose", "expression"])
+def test_feature_only_that_part_is_taken(part: str) -> None:
     reenactor = tiny.reenactor()
-    wanted = read_settings(reenactor, reenactor.identity(DRIVING))[taken]
-    direct = reenactor.pose(PERSON, **{taken: wanted}).image
-    result = PartReenactor(reenactor, part)(PERSON, DRIVING)  # type: ignore[arg-type]
-    assert np.array_equal(result.image, direct)
+    own, driving = (read_settings(reenactor, reenactor.identity(picture)) for picture in (tiny.picture(), DRIVING))
+    result = reenactor(PERSON, DRIVING, part=part)  # type: ignore[arg-type]
+    taken = of_part(driving, part)  # type: ignore[arg-type]
+    assert np.abs(result.image.astype(int) - reenactor(PERSON, DRIVING).image).max() > 0
+    assert np.abs(result.w_plus - reenactor.combine(PERSON, **{part: DRIVING}).w_plus).max() < 1e-5
+    assert taken.keys() < own.keys()
     assert result.driving_face is not None
     assert result.operation == "reenact"
 
 
-def test_feature_stream_takes_the_part_of_every_frame() -> None:
-    reenactor = PartReenactor(tiny.reenactor(), "pose")
-    assert reenactor.name == "tiny"
-    results = list(reenactor.stream(PERSON, [DRIVING, tiny.picture(2)], smoothing="none"))
-    assert len(results) == 2
-    assert np.array_equal(results[0].image, reenactor(PERSON, DRIVING).image)
+@pytest.mark.parametrize("part", ["pose", "expression"])
+def test_feature_stream_takes_the_part_of_every_frame(part: str) -> None:
+    reenactor, frames = tiny.reenactor(), [DRIVING, tiny.picture(2), tiny.picture(3)]
+    results = list(reenactor.stream(PERSON, frames, smoothing="none", batch=2, part=part))  # type: ignore[arg-type]
+    assert len(results) == 3
+    for frame, result in zip(frames, results, strict=True):
+        single = reenactor(PERSON, frame, part=part)  # type: ignore[arg-type]
+        assert np.abs(result.w_plus - single.w_plus).max() < 1e-4
+        assert np.abs(result.image.astype(int) - single.image).max() <= 2
 
 
-def test_feature_both_is_the_model_itself() -> None:
-    reenactor = tiny.reenactor()
-    assert np.array_equal(PartReenactor(reenactor, "both")(PERSON, DRIVING).image, reenactor(PERSON, DRIVING).image)
+def test_exception_part_of_a_model_without_sliders(tmp_path) -> None:
+    reenactor = FakeReenactor()
+    reenactor.controls = ()
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", tiny.picture(1, 64))
+    options = jobs.ReenactOptions(part="pose", aligned=True)
+    with pytest.raises(ConfigError, match="cannot tell pose from expression"):
+        jobs.reenact(reenactor, tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png", options)
+    with pytest.raises(UsageError, match="expected one of them"):
+        jobs.ReenactOptions(part="pose", pose_from=tmp_path / "a.png")
+    with pytest.raises(UsageError, match="part: got 'nose'"):
+        jobs.ReenactOptions(part="nose")  # type: ignore[arg-type]

@@ -9,9 +9,7 @@ import pytest
 import tiny
 import torch
 
-from latent_reenact.editing.combining import PoseFrom
 from latent_reenact.errors import ConfigError, CorruptFileError, UsageError
-from latent_reenact.media import write_image
 from latent_reenact.models import ControlShiftsConfig, MotionControl
 from latent_reenact.systems import LatentReenactor, load
 
@@ -126,24 +124,22 @@ def test_exception_a_model_without_sliders(person) -> None:
         bare.combine(person, pose=tiny.picture(2), aligned=True)
 
 
-def test_feature_pose_of_a_file_with_the_expression_of_a_video(system, person, tmp_path) -> None:
-    write_image(tmp_path / "pose.png", tiny.picture(2))
-    turned = PoseFrom(system, tmp_path / "pose.png")
+def test_feature_pose_of_a_picture_with_the_expression_of_a_video(system, person, tmp_path) -> None:
     frames = [tiny.picture(seed) for seed in (3, 4)]
-    results = list(turned.stream(person, frames, smoothing="none"))
+    results = list(system.stream(person, frames, smoothing="none", pose=tiny.picture(2)))
     for frame, result in zip(frames, results, strict=True):
         expected = system.combine(person, pose=tiny.picture(2), expression=frame)
         np.testing.assert_allclose(result.w_plus, expected.w_plus, atol=1e-4)
         assert result.operation == "reenact"
-    np.testing.assert_allclose(turned(person, frames[0]).w_plus, results[0].w_plus, atol=1e-4)
+    result = system(person, frames[0], pose=tiny.picture(2))
+    np.testing.assert_allclose(result.w_plus, results[0].w_plus, atol=1e-4)
 
 
 def test_exception_pose_from_what_is_no_picture(system, person, tmp_path) -> None:
     with pytest.raises(CorruptFileError):
-        PoseFrom(system, tmp_path / "nothing.png")
-    write_image(tmp_path / "pose.png", tiny.picture(2))
-    with pytest.raises(UsageError, match="relative"):
-        PoseFrom(system, tmp_path / "pose.png")(person, tiny.picture(3), relative=True)
+        system(person, tiny.picture(3), pose=tmp_path / "nothing.png")
+    with pytest.raises(UsageError, match="part: got 'nose'"):
+        next(system.stream(person, [tiny.picture(3)], part="nose"))
 
 
 def test_feature_sliders_of_the_embedded_model_move_their_own_factor() -> None:

@@ -81,7 +81,16 @@ TRAVERSALS = [
     *("%252e%252e%252fetc%252fpasswd", "....//....//etc/passwd", "..\\..\\etc\\passwd", "..%5c..%5cetc%5cpasswd"),
     *("/etc/passwd%00.png", "/etc/passwd\\x00.png", "C:\\Windows\\win.ini", "\\\\host\\share\\x", "//etc/passwd"),
     *("/./etc/passwd", "/etc/./passwd", "/etc//passwd", "/ETC/PASSWD", "~/.ssh/id_rsa", "$HOME/.bashrc"),
-    *("file:///etc/passwd", "file:/etc/passwd", "/dev/zero", "/dev/stdin", "/proc/1/root/etc/passwd", "/", ".", ".."),
+    *(
+        "file://localhost/etc/passwd",
+        "file:/etc/passwd",
+        "/dev/zero",
+        "/dev/stdin",
+        "/proc/1/cwd/etc/passwd",
+        "/",
+        ".",
+        "..",
+    ),
     *("app.py", "pyproject.toml", "./app.py", "/work", "/root", "/home", "/var/log/syslog", "/run/secrets"),
     *(
         "a" * 300,

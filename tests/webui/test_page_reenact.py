@@ -33,6 +33,15 @@ def upload(page: Any, field: str, file: Path) -> None:
     page.wait_for_timeout(300)
 
 
+def await_new_result(page: Any, ask: Callable[[], None]) -> None:
+    """Ask, and wait until another picture stands where the last one stood."""
+    drawn = "document.querySelector('#lr-result .lr-wipe img')?.src"
+    before = page.evaluate(f"{drawn} ?? ''")
+    ask()
+    page.wait_for_function(f"before => {{ const now = {drawn}; return now && now !== before }}", arg=before)
+    page.locator("#lr-stop").wait_for(state="hidden")
+
+
 def assert_marked(path: Path, operation: str) -> None:
     mark = read_provenance(path)
     assert mark is not None, f"{path.name} carries no mark"
@@ -120,9 +129,7 @@ def test_feature_face_picker_where_there_are_several(app: AppProcess, open_page:
     for number in range(2):
         faces.nth(number).click()
         page.wait_for_timeout(500)
-        page.locator("#lr-start").click()
-        page.locator("#lr-stop").wait_for(state="hidden")
-        page.locator("#lr-result .lr-wipe").wait_for()
+        await_new_result(page, lambda: page.locator("#lr-start").click())
         seen.append(read_image(downloaded(page, "#lr-download", tmp_path)).astype(float))
     assert np.abs(seen[0] - seen[1]).mean() > 10, "two faces, two people"
 
