@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from latent_reenact.editing.sampling_plan import SamplingConfig
 
 Identity = Annotated[Path, typer.Argument(metavar="IDENTITY", help="Whose face: a picture, or what `invert` saved.")]
+Badge = Annotated[bool, typer.Option("--badge", help="Write “AI generated” into the corner, for people to see.")]
 _Range = Annotated[
     str | None, typer.Option(metavar="LOW:HIGH", help="Degrees, or 0 to 1: each picture's value lies between.")
 ]
@@ -73,6 +74,7 @@ def reenact(
         Literal["lowpass", "fixed", "none"],
         typer.Option("--smoothing", help="How the cut of a video follows the head."),
     ] = "lowpass",
+    badge: Badge = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> Answer:
@@ -92,6 +94,7 @@ def reenact(
         side_by_side=side_by_side,
         crop_forehead=crop_forehead,
         smoothing=smoothing,
+        badge=badge,
         part=only or "both",
         pose_from=pose_from,
     )
@@ -127,6 +130,7 @@ def edit(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any control of the model, repeatable.")
     ] = None,
     at_rest: Annotated[bool, typer.Option("--at-rest", help="What is not named is 0: a frontal face at rest.")] = False,
+    badge: Badge = False,
     model: Model = "builtin",
     face: Face = "largest",
     aligned: Aligned = False,
@@ -150,6 +154,7 @@ def edit(
             out,
             controls,
             at_rest=at_rest,
+            badge=badge,
             face=parse_which(face),
             aligned=aligned,
             device=device,

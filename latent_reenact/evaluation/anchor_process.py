@@ -54,7 +54,7 @@ def seconds(task: Callable[[], object], device: torch.device) -> float:
 def our_method(device: torch.device) -> tuple[Tasks, list[str]]:
     """The published sizes of ours: as `stream` draws a frame, and as `identity` inverts."""
     reenactor = published_reenactor(str(device))
-    networks, draw, estimates = reenactor.networks, reenactor.video_synthesis, reenactor.estimates
+    networks, draw, estimates = reenactor.networks, reenactor.video_synthesis, reenactor.inverter.estimates
     for synthesis in (draw, estimates):
         synthesis.start(patience_s=600)
     picture = torch.rand(1, 3, 256, 256, device=device) * 2 - 1

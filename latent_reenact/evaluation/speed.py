@@ -259,7 +259,7 @@ def measure_pictures(reenactor: LatentReenactor) -> tuple[Row, ...]:
     calls: dict[str, Callable[[], object]] = {
         "inversion, aligned": lambda: reenactor.identity(crop, aligned=True),
         "inversion, from a file": lambda: reenactor.identity(portrait),
-        "inversion, its networks alone": lambda: inversion.invert(aligned, draw=reenactor.estimates).cpu(),
+        "inversion, its networks alone": lambda: inversion.invert(aligned, draw=reenactor.inverter.estimates).cpu(),
         "one picture, running process": lambda: reenactor(identity, driving),
     }
     return tuple(_row(name, "picture", [_seconds(call) for _ in range(_PICTURES)]) for name, call in calls.items())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
     "Identity": "identity",
-    "LatentNetworks": "latent",
+    "LatentNetworks": "inverting",
     "LatentReenactor": "latent",
     "LinearReenactor": "linear",
     "Reenactor": "protocol",
@@ -19,7 +19,8 @@ __all__ = ["Identity", "LatentNetworks", "LatentReenactor", "LinearReenactor", "
 
 if TYPE_CHECKING:
     from latent_reenact.systems.identity import Identity
-    from latent_reenact.systems.latent import LatentNetworks, LatentReenactor
+    from latent_reenact.systems.inverting import LatentNetworks
+    from latent_reenact.systems.latent import LatentReenactor
     from latent_reenact.systems.linear import LinearReenactor
     from latent_reenact.systems.loading import load
     from latent_reenact.systems.protocol import Reenactor, Result

@@ -26,7 +26,7 @@ _PATIENCE_S = 2.0  # more than it takes to load operators that were built before
 _REPLAY_AFTER = 8  # drawings; a single picture would wait longer for the recording of a graph than for its drawing
 
 
-class VideoSynthesis:
+class FastestSynthesis:
     """Draws with the fast synthesis of the network's device where there is one; it agrees to about one grey level.
 
     On a CPU that is `FastSynthesis`; the first video on a machine would wait for a compiler, and is drawn by the

@@ -23,7 +23,7 @@ from latent_reenact.face import TrackedFrame
 from latent_reenact.models import MotionEncoder, MotionMapper, UnitMotion, devices
 from latent_reenact.models.graphs import Graphed
 from latent_reenact.models.pixels import from_pixels, to_bytes
-from latent_reenact.systems.drawing import VideoSynthesis
+from latent_reenact.systems.drawing import FastestSynthesis
 from latent_reenact.systems.transfer import Arrived, Downloads, Uploads
 
 Cut = tuple[TrackedFrame, np.ndarray]
@@ -46,7 +46,7 @@ class FramePath:
         self,
         motion_encoder: MotionEncoder | UnitMotion,
         mapper: MotionMapper,
-        synthesis: VideoSynthesis,
+        synthesis: FastestSynthesis,
         device: torch.device,
     ) -> None:
         self._encoder, self._mapper, self._synthesis = motion_encoder, mapper, synthesis

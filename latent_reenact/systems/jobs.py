@@ -14,7 +14,7 @@ from typing import Any
 
 from latent_reenact.errors import UsageError
 from latent_reenact.face import PasteBack, Which
-from latent_reenact.media import Provenance, atomic_write_json, write_image
+from latent_reenact.media import Provenance, atomic_write_json, with_badge, write_image
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.names import reads_clips
 from latent_reenact.systems.plan import (
@@ -104,6 +104,7 @@ def pose(
     controls: Mapping[str, float],
     *,
     at_rest: bool = False,
+    badge: bool = False,
     face: Which = "largest",
     aligned: bool = False,
     device: str = "auto",
@@ -112,6 +113,7 @@ def pose(
 
     Args:
         at_rest: controls not named are 0, a frontal face at rest; by default they stay as in the person's picture.
+        badge: lay a small label over the picture, that people see.
 
     Raises:
         LatentReenactError: of the kind that says what is wrong; unknown controls are a ConfigError.
@@ -126,7 +128,8 @@ def pose(
     check_outputs([out], _checked_identity(identity, options, model), IMAGE_SUFFIXES)
     stage = _prepare(loaded(model, device), identity, options)
     started = time.perf_counter()
-    _posed(stage.reenactor, stage.identity, controls, at_rest).save(out)
+    posed = _posed(stage.reenactor, stage.identity, controls, at_rest)
+    write_image(out, with_badge(posed.image) if badge else posed.image, marks=posed.provenance())
     return _report([out], 1, started)
 
 

@@ -7,51 +7,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from latent_reenact.errors import UsageError
 from latent_reenact.face import Alignment, TrackedFrame
 from latent_reenact.face.detect import FaceDetector, Which
 from latent_reenact.face.track import Smoothing
 from latent_reenact.media.overlap import ahead
-from latent_reenact.models import (
-    MotionControl,
-    MotionEncoder,
-    MotionMapper,
-    ReStyleEncoder,
-    StyleGAN2Generator,
-    UnitMotion,
-)
 from latent_reenact.models.fast_synthesis import Precision
 from latent_reenact.models.pixels import to_pixels
-from latent_reenact.models.refinement import RefinementConfig, refine
+from latent_reenact.models.refinement import RefinementConfig
 from latent_reenact.systems.cutting import FaceCutter, open_frames, pixels
-from latent_reenact.systems.drawing import Draw, VideoSynthesis
+from latent_reenact.systems.drawing import Draw, FastestSynthesis
 from latent_reenact.systems.frames import FramePath, Recode
 from latent_reenact.systems.identity import Identity
+from latent_reenact.systems.inverting import Inverter, LatentNetworks
 from latent_reenact.systems.protocol import Frames, Part, Picture, Result
 from latent_reenact.systems.sliders import Sliders
 
 _PATIENCE_S = 600.0  # for operators to be built, by whoever draws thousands of pictures
-_WORTH_THE_WAIT = 256  # pixels: below, an inversion is done before the fast synthesis is loaded
-
-
-@dataclass(frozen=True)
-class LatentNetworks:
-    """The networks of the system, frozen, in evaluation mode, on one device."""
-
-    generator: StyleGAN2Generator
-    inversion: ReStyleEncoder
-    motion_encoder: MotionEncoder | UnitMotion
-    mapper: MotionMapper
-    control: MotionControl | None = None
-    identity: nn.Module | None = None  # embedder of aligned faces, for refined inversions
 
 
 class LatentReenactor:
@@ -63,13 +42,12 @@ class LatentReenactor:
         framing: width of the model's cut in units of FFHQ's.
         detector: finds faces; dlib's by default.
         refinement: how inversions are refined; not at all by default.
-        precision: of the convolutions that draw videos: "fp32", "bf16" or "auto", see `VideoSynthesis`.
+        precision: of the convolutions that draw videos: "fp32", "bf16" or "auto", see `FastestSynthesis`.
 
     Attributes:
         networks, device: what runs, and where.
-        cutter: finds and cuts faces as this model wants them. path: a video's frames through the networks.
-        sliders: the controls, by name.
-        video_synthesis: draws the frames of videos. estimates: draws what an inversion looks at on its way.
+        cutter: finds and cuts faces as this model wants them. inverter: reads people.
+        path: a video's frames through the networks. video_synthesis: draws them. sliders: the controls, by name.
     """
 
     def __init__(
@@ -83,11 +61,10 @@ class LatentReenactor:
         precision: Precision = "auto",
     ) -> None:
         self.networks, self._name, self._framing = networks, name, framing
-        self._refinement = refinement or RefinementConfig(steps=0)
         self.device = next(networks.generator.parameters()).device
         self.cutter = FaceCutter(self.crop_size, framing, detector)
-        self.video_synthesis = VideoSynthesis(networks.generator.synthesis, precision)
-        self.estimates = VideoSynthesis(networks.generator.synthesis, "fp32")  # in bf16 latents would be off by 1.5 %
+        self.video_synthesis = FastestSynthesis(networks.generator.synthesis, precision)
+        self.inverter = Inverter(networks, self.cutter, name, refinement)
         self.path = FramePath(networks.motion_encoder, networks.mapper, self.video_synthesis, self.device)
         self.sliders = Sliders(networks.control, networks.mapper, name)
 
@@ -143,53 +120,14 @@ class LatentReenactor:
             refine_steps: of optimisation after the encoder's; by default as many as the model asks for.
         """
         crop = pixels(picture) if aligned else self.cutter.crop(self.cutter.track_picture(picture, face))
-        images = self.cutter.tensor([crop], self.device)
-        w_plus = self._invert(images, refine_steps)
-        with torch.inference_mode():
-            motion = self.networks.motion_encoder(images)
-            reconstruction = self.networks.generator.synthesis(w_plus)
-        return Identity(
-            w_plus=w_plus[0].cpu().numpy(),
-            motion=motion[0].cpu().numpy(),
-            picture=self._resized(images),
-            reconstruction=to_pixels(reconstruction)[0],
-            model=self.name,
-        )
-
-    def _invert(self, images: Tensor, refine_steps: int | None) -> Tensor:
-        """images [B, 3, S, S] -> w_plus [B, L, D]."""
-        networks, config = self.networks, self._refinement
-        if refine_steps is not None:
-            config = replace(config, steps=refine_steps)
-        draw = None
-        if self.resolution >= _WORTH_THE_WAIT:
-            self.estimates.start()
-            draw = self.estimates
-        w_plus = networks.inversion.invert(images, draw=draw)
-        return refine(networks.generator, self._at_resolution(images), w_plus, config, networks.identity)
+        return self.inverter.read(crop, refine_steps)
 
     def identity_from_latent(self, w_plus: np.ndarray) -> Identity:
         """An identity whose latent is known, float32 [L, D]; what the generator draws for it stands for its picture.
 
         Raises UsageError where the latent is not of this model's shape.
         """
-        config = self.networks.generator.config
-        if w_plus.shape != (config.n_styles, config.w_dim) or not np.isfinite(w_plus).all():
-            raise UsageError(
-                f"got a latent of shape {w_plus.shape}, expected finite numbers [{config.n_styles}, {config.w_dim}] "
-                f"for model {self.name!r}"
-            )
-        with torch.inference_mode():
-            image = self.networks.generator.synthesis(torch.tensor(w_plus, device=self.device)[None].float())
-            drawn = to_pixels(image)[0]
-            motion = self.networks.motion_encoder(self.cutter.tensor([drawn], self.device))
-        return Identity(
-            w_plus=np.asarray(w_plus, dtype=np.float32),
-            motion=motion[0].cpu().numpy(),
-            picture=drawn,
-            reconstruction=drawn,
-            model=self.name,
-        )
+        return self.inverter.of_latent(w_plus)
 
     def __call__(
         self,
@@ -215,7 +153,7 @@ class LatentReenactor:
             NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
             ConfigError: a part, a pose or `relative` of a model without sliders. UsageError: no such part.
         """
-        self._check(identity)
+        self.inverter.check(identity)
         recode = self._recoding(identity, part, pose, face, aligned)
         motion, tracked = self._motion_of(driving, face, aligned)
         with torch.inference_mode():
@@ -253,7 +191,7 @@ class LatentReenactor:
             at_rest: controls not named are 0: a frontal face at rest, whatever the person's own picture shows.
             fast: draw as videos are drawn, a grey level off; the first call waits until that is ready.
         """
-        self._check(identity)
+        self.inverter.check(identity)
         with torch.inference_mode():
             own = self._own_motion(identity)
             codes, motion = self.sliders.moved(self._person(identity), own, settings, at_rest=at_rest)
@@ -314,7 +252,7 @@ class LatentReenactor:
 
         A frame without a face repeats the last motion; its `driving_face.found` is False.
         """
-        self._check(identity)
+        self.inverter.check(identity)
         if batch < 1:
             raise UsageError(f"batch: got {batch}, expected at least 1")
         recode = self._recoding(identity, part, pose, face, aligned)
@@ -360,12 +298,6 @@ class LatentReenactor:
             for image, code, own, tracked in zip(images, codes, motions, driving, strict=True)
         ]
 
-    def _resized(self, images: Tensor) -> np.ndarray:
-        return to_pixels(self._at_resolution(images))[0]
-
-    def _at_resolution(self, images: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(images, (self.resolution, self.resolution))
-
     def _person(self, identity: Identity) -> Tensor:
         return torch.tensor(identity.w_plus, device=self.device)[None]
 
@@ -398,12 +330,3 @@ class LatentReenactor:
         return lambda motion: self.sliders.halves(
             person, motion if turned is None else turned, motion if still is None else still
         )
-
-    def _check(self, identity: Identity) -> None:
-        config = self.networks.generator.config
-        expected = (config.n_styles, config.w_dim)
-        if identity.w_plus.shape != expected or identity.model not in ("", self.name):
-            raise UsageError(
-                f"the identity was made by model {identity.model or 'unknown'!r} (w_plus {identity.w_plus.shape}), "
-                f"not by {self.name!r} ({expected}); invert the picture again with this model"
-            )

@@ -33,7 +33,7 @@ from latent_reenact.models import ReStyleEncoder
 from latent_reenact.models.fast_synthesis import Precision
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.systems.cutting import FaceCutter, open_frames
-from latent_reenact.systems.drawing import VideoSynthesis
+from latent_reenact.systems.drawing import FastestSynthesis
 from latent_reenact.systems.identity import Identity
 from latent_reenact.systems.protocol import Frames, Picture, Result
 
@@ -78,8 +78,8 @@ class LinearReenactor:
         self._mean_every, self._batch = mean_every, batch
         self.device = next(inversion.parameters()).device
         self._cutter = FaceCutter(max(self.resolution, inversion.input_size), framing, detector)
-        self._video_synthesis = VideoSynthesis(inversion.generator.synthesis, precision)
-        self._estimates = VideoSynthesis(inversion.generator.synthesis, "fp32")  # in bf16 latents would be off by 1.5 %
+        self._video_synthesis = FastestSynthesis(inversion.generator.synthesis, precision)
+        self._estimates = FastestSynthesis(inversion.generator.synthesis, "fp32")  # bf16: latents would be 1.5 % off
 
     @property
     def name(self) -> str:

@@ -14,7 +14,8 @@ from latent_reenact.models import ReStyleEncoder, UnitMotion, UnitMotionEncoder,
 from latent_reenact.models.action_units import MAIN_UNITS
 from latent_reenact.models.refinement import RefinementConfig
 from latent_reenact.models.unit_readers import OfficialUnits, OwnUnits
-from latent_reenact.systems.latent import LatentNetworks, LatentReenactor
+from latent_reenact.systems.inverting import LatentNetworks
+from latent_reenact.systems.latent import LatentReenactor
 from latent_reenact.systems.linear import LinearReenactor
 from latent_reenact.systems.names import System, named
 from latent_reenact.systems.protocol import Reenactor

@@ -55,6 +55,10 @@ class Workspace:
             os.replace(staging, copy)
         return copy
 
+    def is_sample(self, path: Path) -> bool:
+        """Whether this is one of those copies."""
+        return path.parent == self.uploads / "samples"
+
     def holds(self, path: str) -> bool:
         """Whether this is the path of a file in `uploads`, by whatever links lead to it."""
         if "\0" in path or not os.path.isabs(path):

@@ -78,7 +78,8 @@ class Studio:
         self.reenactor, self.workspace, self.limits = reenactor, workspace, limits
         self._detector, self._judge = detector, judge
         self._others: dict[str, Reenactor] = {}
-        self._loading = threading.Lock()
+        self._samples: dict[str, Identity] = {}
+        self._loading, self._reading = threading.Lock(), threading.Lock()
 
     @property
     def detector(self) -> FaceDetector:
@@ -137,8 +138,17 @@ class Studio:
             with about(IDENTITY):
                 if sitter.picture is None:
                     raise UsageError("there is nobody to draw yet; choose a picture of a person")
-                sitter.identity = self.reenactor.identity(sitter.picture, face=sitter.face)
+                sitter.identity = self._read(sitter.picture, sitter.face)
         return sitter.identity
+
+    def _read(self, picture: Path, face: int) -> Identity:
+        """The package's own samples are read once for all users."""
+        if not self.workspace.is_sample(picture):
+            return self.reenactor.identity(picture, face=face)
+        with self._reading:
+            if picture.name not in self._samples:
+                self._samples[picture.name] = self.reenactor.identity(picture, face=face)
+            return self._samples[picture.name]
 
     def random_person(self, seed: int) -> Sitter:
         """Somebody who does not exist. Raises Trouble."""

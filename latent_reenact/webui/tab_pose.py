@@ -117,7 +117,7 @@ def build(studio: Studio, desk: Any) -> PoseTab:
     def drag(desk: Desk, *values: float) -> str:
         try:
             if not desk.own:
-                easel.open(desk, Sitter(studio.workspace.sample("portrait_a.png"), title="Sample"))
+                open_sample(desk)
             easel.move(desk, {s.name: float(v) for s, v in zip(easel.sliders, values, strict=True)})
             return easel.picture(desk)
         except Trouble as trouble:

@@ -13,7 +13,7 @@ from face_files import face_picture, moving_face, save, save_changing_video, sav
 from fake_reenactor import SKIN, FakeReenactor
 from PIL import Image
 
-from latent_reenact.media import VideoReader, probe_video, read_image, read_provenance
+from latent_reenact.media import VideoReader, probe_video, read_image, read_provenance, with_badge
 
 GAP = 4  # pixels between the pictures of a row 256 high
 
@@ -79,6 +79,17 @@ def test_feature_side_by_side(cli, files: Path, out: Path, aligned: bool) -> Non
     )
     assert cli("reenact", files / "portrait.png", files / "talk.mp4", "-o", out / "a.mp4", "--side-by-side").code == 0
     assert probe_video(out / "a.mp4").width == 256 * 3 + 2 * GAP
+
+
+@pytest.mark.parametrize("verb", ["reenact", "edit"])
+def test_feature_badge(cli, files: Path, out: Path, verb: str) -> None:
+    words = [files / "smile.png"] if verb == "reenact" else ["--smile", "0.5"]
+    for name, badge in (("plain.png", []), ("badge.png", ["--badge"])):
+        assert cli(verb, files / "portrait.png", *words, "-o", out / name, *badge).code == 0
+    plain, badge = read_image(out / "plain.png"), read_image(out / "badge.png")
+    assert (plain != badge).any(2).mean() < 0.5, "a corner of the picture, no more"
+    assert np.array_equal(badge, with_badge(plain))
+    assert read_provenance(out / "badge.png") is not None
 
 
 def test_feature_paste_back_side_by_side(cli, files: Path, out: Path) -> None:

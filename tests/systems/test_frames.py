@@ -12,7 +12,7 @@ import torch
 
 from latent_reenact.models.half_synthesis import HalfSynthesis
 from latent_reenact.systems import Identity, LatentReenactor, drawing
-from latent_reenact.systems.drawing import VideoSynthesis
+from latent_reenact.systems.drawing import FastestSynthesis
 from latent_reenact.systems.protocol import Result
 from latent_reenact.systems.transfer import Downloads, Uploads
 
@@ -106,7 +106,7 @@ def test_feature_synthesis_of_the_device(on_gpu: LatentReenactor) -> None:
     w_plus = torch.randn(1, tiny.L, tiny.D)
     expected = network(w_plus)
     for precision, name in (("auto", "float16"), ("bf16", "bfloat16"), ("fp32", "float32")):
-        draw = VideoSynthesis(network, precision)
+        draw = FastestSynthesis(network, precision)
         for _ in range(drawing._REPLAY_AFTER + 2):  # called, then recorded and replayed
             assert (draw(w_plus) - expected).abs().max() < 0.1 * expected.std()
         assert draw.precision == name
@@ -117,7 +117,7 @@ def test_feature_synthesis_of_the_device(on_gpu: LatentReenactor) -> None:
 def test_feature_reference_operators_keep_the_network(on_gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENT_REENACT_OPS", "reference")
     network = on_gpu.networks.generator.synthesis
-    draw = VideoSynthesis(network)
+    draw = FastestSynthesis(network)
     draw.start()
     assert draw._drawer is network
 

@@ -42,7 +42,7 @@ def test_feature_videos_are_drawn_fast_once_the_operators_are_there(monkeypatch:
     monkeypatch.delenv("LATENT_REENACT_OPS", raising=False)
     monkeypatch.setattr(drawing, "FastSynthesis", Fast)
     monkeypatch.setattr(drawing, "_PATIENCE_S", 0.05)
-    draw = drawing.VideoSynthesis(network)
+    draw = drawing.FastestSynthesis(network)
     draw.start()
     assert torch.equal(draw(codes), network(codes))
     built.set()
@@ -58,7 +58,7 @@ def test_feature_videos_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("LATENT_REENACT_OPS", raising=False)
     monkeypatch.setattr(drawing, "FastSynthesis", broken)
     network = tiny.networks().generator.synthesis
-    draw = drawing.VideoSynthesis(network)
+    draw = drawing.FastestSynthesis(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         draw.start()

@@ -435,8 +435,16 @@ def test_feature_everything_goes_when_the_app_ends() -> None:
 
 @pytest.mark.slow
 def test_feature_soak(tmp_path: Path) -> None:
-    """Four clients for 30 s: pictures, a video, nonsense, and leaving in the middle; nothing grows, nothing breaks."""
+    """Four clients for 30 s: pictures, a video, nonsense, and leaving in the middle; nothing grows, nothing breaks.
+
+    LATENT_REENACT_SOAK_S=1200 and LATENT_REENACT_SOAK_CLIENTS=20 make it the nightly one: then memory may grow by 5 MB
+    in ten minutes, once three minutes have warmed it up.
+    """
     from latent_reenact.media import VideoWriter
+
+    seconds, clients = (
+        int(os.environ.get(f"LATENT_REENACT_SOAK_{name}", n)) for name, n in (("S", 30), ("CLIENTS", 4))
+    )
 
     with VideoWriter(tmp_path / "clip.mp4", fps=25) as out:
         for i in range(25):
@@ -446,7 +454,7 @@ def test_feature_soak(tmp_path: Path) -> None:
         alone = [timed(partial(reenacted, app, (i, 90, 200), tmp_path)) for i in range(8)]
         statuses: list[str] = []
         times: list[float] = []
-        end = time.monotonic() + 30
+        end = time.monotonic() + seconds
 
         def user(number: int) -> None:
             random = np.random.default_rng(number)
@@ -466,8 +474,8 @@ def test_feature_soak(tmp_path: Path) -> None:
                     statuses.append(str(error)[:200])
 
         memory: list[float] = []
-        with ThreadPoolExecutor(4) as pool:
-            users = [pool.submit(user, n) for n in range(4)]
+        with ThreadPoolExecutor(clients) as pool:
+            users = [pool.submit(user, n) for n in range(clients)]
             while not all(u.done() for u in users):
                 memory.append(app.rss_mb())
                 time.sleep(1)
@@ -476,16 +484,16 @@ def test_feature_soak(tmp_path: Path) -> None:
         odd = [s for s in statuses if s not in ("picture", "done", "refused", "left", "full")]
         assert not odd, odd[:5]
         assert statuses.count("picture") > 20
-        half = len(memory) // 2
-        growth = statistics.median(memory[-5:]) - statistics.median(memory[half : half + 5])
+        warm = 180 if seconds >= 600 else len(memory) // 2
+        growth = statistics.median(memory[-5:]) - statistics.median(memory[warm : warm + 5])
         print(
             f"\n{len(statuses)} requests, {statuses.count('picture')} pictures, memory {memory[-1]:.0f} MB, "
-            f"{growth:+.1f} MB in the second half, p95 {np.percentile(times, 95):.2f} s, alone {max(alone):.2f} s"
+            f"{growth:+.1f} MB after {warm} s, p95 {np.percentile(times, 95):.2f} s, alone {max(alone):.2f} s"
         )
-        assert growth < 25
+        assert growth < (5 * (len(memory) - warm) / 600 if seconds >= 600 else 10)
         assert app.threads() < 120
         assert app.open_files() < 200
-        assert np.percentile(times, 95) < 4 * 3 * max(alone), "four at once wait for three others"
+        assert np.percentile(times, 95) < 3 * max(alone)
         assert not [line for line in app.lines if "Traceback" in line]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from latent_reenact import errors, samples
 from latent_reenact.media import Provenance, VideoWriter, write_image
+from latent_reenact.systems import Identity
 from latent_reenact.webui import fragments
 from latent_reenact.webui.files import Workspace
 from latent_reenact.webui.history import History
@@ -360,3 +362,26 @@ def test_feature_videos_are_counted_while_they_run(tmp_path: Path, workspace: Wo
         studio.reenact(Sitter(), tmp_path / "b.mp4", 0, Wishes(), lambda *now: None)
     with pytest.raises(Trouble, match="cannot be"):
         studio.open_person(tmp_path / "b.mp4")
+
+
+def test_feature_samples_are_read_once_for_everybody(workspace: Workspace) -> None:
+    from fake_reenactor import FakeReenactor
+
+    from latent_reenact.webui.session import Sitter
+    from latent_reenact.webui.studio import Studio
+
+    class Counting(FakeReenactor):
+        read: ClassVar[list[Path]] = []
+
+        def identity(self, picture: Path | np.ndarray, **how: Any) -> Identity:
+            assert isinstance(picture, Path)
+            self.read.append(picture)
+            return super().identity(picture, aligned=True)
+
+    studio = Studio(Counting(), workspace, Limits())
+    sample, own = workspace.sample("portrait_a.png"), workspace.new_folder() / "portrait_a.png"
+    own.write_bytes(sample.read_bytes())
+    people = [studio.read(Sitter(path)) for path in (sample, sample, own, own)]
+    assert people[0] is people[1]
+    assert people[2] is not people[3]
+    assert Counting.read == [sample, own, own]
