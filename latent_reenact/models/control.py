@@ -94,6 +94,11 @@ class MotionControl(nn.Module):
         if config.shifts is not None and len({self.rest.shape[1], self.linear.shape[1], self.square.shape[1]}) > 1:
             raise ConfigError("shifts: got tables of several widths, expected all of w_dim columns")
 
+    @property
+    def rows(self) -> int:
+        """Of the motion codes that it reads and writes."""
+        return self.config.n_styles
+
     def encode(self, controls: Tensor) -> Tensor:
         """controls [B, K], in their own units -> motion [B, L, N]."""
         codes = self.to_motion(controls / self.scale)

@@ -23,6 +23,7 @@ from latent_reenact.face import TrackedFrame
 from latent_reenact.models import MotionEncoder, MotionMapper, UnitMotion, devices
 from latent_reenact.models.graphs import Graphed
 from latent_reenact.models.pixels import from_pixels, to_bytes
+from latent_reenact.models.second_reading import CorrectedMapper, SecondReader
 from latent_reenact.systems.drawing import FastestSynthesis
 from latent_reenact.systems.transfer import Arrived, Downloads, Uploads
 
@@ -44,8 +45,8 @@ class FramePath:
 
     def __init__(
         self,
-        motion_encoder: MotionEncoder | UnitMotion,
-        mapper: MotionMapper,
+        motion_encoder: MotionEncoder | UnitMotion | SecondReader,
+        mapper: MotionMapper | CorrectedMapper,
         synthesis: FastestSynthesis,
         device: torch.device,
     ) -> None:

@@ -23,6 +23,7 @@ from latent_reenact.models import (
 )
 from latent_reenact.models.pixels import to_pixels
 from latent_reenact.models.refinement import RefinementConfig, refine
+from latent_reenact.models.second_reading import CorrectedMapper, SecondReader
 from latent_reenact.systems.cutting import FaceCutter
 from latent_reenact.systems.drawing import FastestSynthesis
 from latent_reenact.systems.identity import Identity
@@ -36,8 +37,8 @@ class LatentNetworks:
 
     generator: StyleGAN2Generator
     inversion: ReStyleEncoder
-    motion_encoder: MotionEncoder | UnitMotion
-    mapper: MotionMapper
+    motion_encoder: MotionEncoder | UnitMotion | SecondReader
+    mapper: MotionMapper | CorrectedMapper
     control: MotionControl | None = None
     identity: nn.Module | None = None  # embedder of aligned faces, for refined inversions
 

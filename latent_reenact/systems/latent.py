@@ -302,7 +302,7 @@ class LatentReenactor:
         return torch.tensor(identity.w_plus, device=self.device)[None]
 
     def _own_motion(self, identity: Identity) -> Tensor:
-        return torch.tensor(identity.motion, device=self.device)[None]
+        return self.sliders.whole(torch.tensor(identity.motion, device=self.device)[None])
 
     def _motion_of(self, driving: Picture | Result, face: Which, aligned: bool) -> tuple[Tensor, TrackedFrame | None]:
         """Motion [1, L, N] of a picture or of a result, and the face that was read."""

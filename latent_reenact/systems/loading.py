@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,9 +11,21 @@ from torch import nn
 
 from latent_reenact.config import from_dict
 from latent_reenact.errors import ConfigError, WeightsNotFoundError
-from latent_reenact.models import ReStyleEncoder, UnitMotion, UnitMotionEncoder, devices, load_network, load_networks
+from latent_reenact.models import (
+    FaceReader,
+    MotionControl,
+    MotionEncoder,
+    MotionMapper,
+    ReStyleEncoder,
+    UnitMotion,
+    UnitMotionEncoder,
+    devices,
+    load_network,
+    load_networks,
+)
 from latent_reenact.models.action_units import MAIN_UNITS
 from latent_reenact.models.refinement import RefinementConfig
+from latent_reenact.models.second_reading import SecondReadingConfig, read_twice
 from latent_reenact.models.unit_readers import OfficialUnits, OwnUnits
 from latent_reenact.systems.inverting import LatentNetworks
 from latent_reenact.systems.latent import LatentReenactor
@@ -59,8 +72,24 @@ def _latent(folder: ModelFolder, networks: Networks, name: str) -> LatentReenact
         parts = LatentNetworks(**used)  # type: ignore[arg-type]
     except TypeError:
         raise _other_networks(folder, networks, "latent") from None
+    if "second_reading" in folder.config:
+        parts = _with_second_reading(folder, networks, parts)
     refinement = from_dict(RefinementConfig, folder.config.get("refinement", {"steps": 0}), where="refinement: ")
     return LatentReenactor(parts, name=name, framing=_framing(folder), refinement=refinement)
+
+
+def _with_second_reading(folder: ModelFolder, networks: Networks, parts: LatentNetworks) -> LatentNetworks:
+    config = from_dict(SecondReadingConfig, folder.config["second_reading"], where="second_reading: ")
+    reader, encoder, mapper, control = networks.get("face_reader"), parts.motion_encoder, parts.mapper, parts.control
+    if not (
+        isinstance(reader, FaceReader)
+        and isinstance(encoder, MotionEncoder)
+        and isinstance(mapper, MotionMapper)
+        and isinstance(control, MotionControl)
+    ):
+        raise ConfigError(f"{folder.path}: a second reading needs a face_reader, a motion encoder and a control")
+    encoder, mapper, control = read_twice(encoder, mapper, control, reader, config)
+    return replace(parts, motion_encoder=encoder, mapper=mapper, control=control)
 
 
 def _latent_units(folder: ModelFolder, networks: Networks, name: str) -> LatentReenactor:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from latent_reenact.errors import ConfigError, UsageError
 from latent_reenact.models import MotionControl, MotionMapper
+from latent_reenact.models.second_reading import CorrectedMapper
 
 POSE_CONTROLS = ("yaw_deg", "pitch_deg", "roll_deg")
 """The controls that turn the head; all others are expression, the eyes' direction included."""
@@ -26,7 +28,7 @@ class Sliders:
         model: its name, for people.
     """
 
-    def __init__(self, control: MotionControl | None, mapper: MotionMapper, model: str) -> None:
+    def __init__(self, control: MotionControl | None, mapper: MotionMapper | CorrectedMapper, model: str) -> None:
         self._maybe_control, self._mapper, self._model = control, mapper, model
 
     @property
@@ -60,6 +62,12 @@ class Sliders:
     def read(self, motion: Tensor) -> dict[str, float]:
         """motion [1, L, N] -> where every slider stands."""
         return dict(zip(self.names, self._control.decode(motion)[0].tolist(), strict=True))
+
+    def whole(self, motion: Tensor) -> Tensor:
+        """motion [1, L, N], of an identity that an earlier version of the model read perhaps -> with all rows."""
+        if self._maybe_control is None:
+            return motion
+        return F.pad(motion, (0, 0, 0, max(self._maybe_control.rows - motion.shape[1], 0)))
 
     def neutral(self) -> Tensor:
         """Motion of a frontal face at rest, [1, L, N]."""

@@ -18,6 +18,7 @@ from latent_reenact.config import to_dict
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import FactorGenerator, ReStyleEncoder, StyleGAN2Generator, load_networks, save_networks
 from latent_reenact.models.refinement import RefinementConfig
+from latent_reenact.models.second_reading import SecondReadingConfig
 from latent_reenact.training.estimators import EstimatorsConfig, train_estimators
 from latent_reenact.training.features import Features
 from latent_reenact.training.loop import Loop
@@ -64,11 +65,16 @@ class RecipeConfig:
     motion: MotionConfig
     mapping: MappingConfig
     shifts: ShiftsFitConfig | None = None  # of the sliders, fitted last
+    second_reading: SecondReadingConfig | None = None  # by the face reader, of what the motion code says too little of
     run: RunConfig = field(default_factory=RunConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)  # of inversions, by whoever uses the model
     framing: float = 1.12  # the synthetic world is cut a little wider than FFHQ
     licence: str = "Apache-2.0"
     description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.second_reading is not None and self.shifts is None:
+            raise ConfigError("second_reading: got it without shifts, expected both: the shifts draw what it reads")
 
 
 def run_recipe(config: RecipeConfig, *, init_from: str | Path | None = None) -> Path:
@@ -203,7 +209,8 @@ class Recipe:
             about |= {"description": config.description, "refinement": to_dict(config.refinement)}
             save_networks(path, networks, about)
             if config.shifts is not None:
-                add_shifts(path, path, self.ahead.mesh, config.shifts)
+                more = {} if config.second_reading is None else {"second_reading": to_dict(config.second_reading)}
+                add_shifts(path, path, self.ahead.mesh, config.shifts, more)
         self.fabric.barrier()
         return path
 

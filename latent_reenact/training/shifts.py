@@ -9,10 +9,10 @@ Legend: P people, S settings of the sliders, K sliders, D w_dim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -73,8 +73,13 @@ def run_shifts(config: ShiftsConfig) -> Path:
     return Path(config.folder)
 
 
-def add_shifts(model: str | Path, out: str | Path, mesh: Mesh, config: ShiftsFitConfig) -> None:
-    """Write the model, its sliders fitted, into the folder `out`, which may be its own. Errors as `run_shifts`."""
+def add_shifts(
+    model: str | Path, out: str | Path, mesh: Mesh, config: ShiftsFitConfig, more: Mapping[str, Any] | None = None
+) -> None:
+    """Write the model, its sliders fitted, into the folder `out`, which may be its own. Errors as `run_shifts`.
+
+    more: what the folder's config says from now on.
+    """
     source = ModelFolder(resolve(model))
     networks = load_networks(source.path)
     factors, control = networks.get("factors"), networks.get("control")
@@ -86,7 +91,7 @@ def add_shifts(model: str | Path, out: str | Path, mesh: Mesh, config: ShiftsFit
     rest = fit_rest(reenactor, factors, mesh, config)  # type: ignore[arg-type]
     networks["control"] = with_shifts(control, ControlShiftsConfig.of(rest, linear, square))  # type: ignore[arg-type]
     about = {name: value for name, value in source.config.items() if name not in ("format", "networks")}
-    save_networks(out, networks, about)
+    save_networks(out, networks, about | dict(more or {}))
 
 
 def with_shifts(control: MotionControl, shifts: ControlShiftsConfig) -> MotionControl:

@@ -10,22 +10,29 @@ import tiny
 import torch
 
 from latent_reenact.errors import ConfigError, CorruptFileError, UsageError
-from latent_reenact.models import ControlShiftsConfig, MotionControl
+from latent_reenact.models import ControlShiftsConfig, FaceReader, FaceReaderConfig, MotionControl
+from latent_reenact.models.second_reading import SecondReadingConfig, read_twice
 from latent_reenact.systems import LatentReenactor, load
 
 
-def reenactor(shifts: bool) -> LatentReenactor:
+def reenactor(kind: str) -> LatentReenactor:
     networks = tiny.networks()
-    if shifts:
+    if kind != "codes":
         torch.manual_seed(5)
         table = ControlShiftsConfig.of(*(torch.randn(rows, tiny.D) for rows in (tiny.L, 2, 2)))
         control = MotionControl(replace(networks.control.config, shifts=table))
         control.load_state_dict(networks.control.state_dict())
         networks = replace(networks, control=control.eval())
+    if kind == "read twice":
+        reader = FaceReader(FaceReaderConfig(input_size=32, body=tiny.BODY, heat_width=4, fold=1)).eval()
+        config = SecondReadingConfig(controls=("smile",), gains=(1.0,))
+        reader.motion_mean.fill_(0.5)  # a broad smile, whatever it sees
+        twice = read_twice(networks.motion_encoder, networks.mapper, networks.control, reader, config)
+        networks = replace(networks, **dict(zip(("motion_encoder", "mapper", "control"), twice, strict=True)))
     return LatentReenactor(networks, name="tiny", framing=1.12, detector=tiny.CentreDetector())
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["codes", "shifts"])
+@pytest.fixture(scope="module", params=["codes", "shifts", "read twice"])
 def system(request) -> LatentReenactor:
     return reenactor(request.param)
 
@@ -164,3 +171,18 @@ def test_feature_sliders_of_the_embedded_model_move_their_own_factor() -> None:
     assert own.min() > 0.5
     np.fill_diagonal(moved, 0)
     assert np.abs(moved).max() < 0.25
+
+
+# ---------------------------------------------------------------- identities of before the second reading
+
+
+def test_feature_identities_without_a_second_reading_go_on() -> None:
+    twice, once = reenactor("read twice"), reenactor("shifts")
+    person = once.identity(tiny.picture(1))
+    assert person.motion.shape == (tiny.L, tiny.N)
+    assert twice.identity(tiny.picture(1)).motion.shape == (tiny.L + 1, tiny.N)
+    np.testing.assert_allclose(twice.pose(person, yaw_deg=9).w_plus, once.pose(person, yaw_deg=9).w_plus, atol=1e-5)
+    for relative in (False, True):
+        frames = list(twice.stream(person, [tiny.picture(2), tiny.picture(3)], relative=relative, smoothing="none"))
+        assert frames[0].motion.shape == (tiny.L + 1, tiny.N)
+    assert twice(person, tiny.picture(2), relative=True).motion.shape == (tiny.L + 1, tiny.N)

@@ -471,7 +471,7 @@ def test_feature_soak(tmp_path: Path) -> None:
                     else:
                         statuses.append(leave(app))
                 except AssertionError as error:
-                    statuses.append(str(error)[:200])
+                    statuses.append("full" if "Queue is full" in str(error) else str(error)[:200])
 
         memory: list[float] = []
         with ThreadPoolExecutor(clients) as pool:
