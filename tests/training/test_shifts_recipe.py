@@ -17,6 +17,8 @@ import latent_reenact
 from latent_reenact.config import load_yaml
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import (
+    FaceReader,
+    FaceReaderConfig,
     FactorMapping,
     FactorMappingConfig,
     MotionControl,
@@ -32,6 +34,7 @@ from latent_reenact.training.entry import train
 from latent_reenact.training.shifts import (
     ShiftsConfig,
     ShiftsFitConfig,
+    add_shifts,
     at_rest,
     exact_w,
     fit_curves,
@@ -86,6 +89,24 @@ def test_smoke(folder, fitted) -> None:
 def test_feature_the_same_again(folder, fitted, tmp_path) -> None:
     again = train(folder / "shifts.yaml", [f"folder={tmp_path}"])
     assert (again / "config.json").read_bytes() == (fitted / "config.json").read_bytes()
+
+
+def test_feature_a_model_that_reads_twice(folder, tmp_path) -> None:
+    """It is written with its shifts, loads, and can be fitted again."""
+    twice = {"second_reading": {"controls": ["smile"], "gains": [1.0]}}
+    reader = FaceReader(FaceReaderConfig(input_size=32, body=tiny.BODY, heat_width=4, fold=1))
+    networks = load_networks(folder / "tiny")
+    save_networks(tmp_path / "model", {**networks, "face_reader": reader}, tiny.ABOUT)
+    fit = ShiftsFitConfig(people=3, settings=40, inverted=2)
+    add_shifts(tmp_path / "model", tmp_path / "model", tiny_mesh(), fit, twice)
+    model = load(tmp_path / "model", device="cpu")
+    assert model.identity(tiny.picture(1), aligned=True).motion.shape == (tiny.L + 1, tiny.N)
+    config = (tmp_path / "model" / "config.json").read_bytes()
+    add_shifts(tmp_path / "model", tmp_path / "again", tiny_mesh(), fit)
+    assert (tmp_path / "again" / "config.json").read_bytes() == config
+    save_networks(tmp_path / "blind", networks, {**tiny.ABOUT, **twice})
+    with pytest.raises(ConfigError, match="a second reading needs a face_reader"):
+        load(tmp_path / "blind", device="cpu")
 
 
 def test_feature_sliders_go_where_the_world_says() -> None:
