@@ -120,7 +120,7 @@ def test_feature_fau_is_a_system_of_its_own(world, tmp_path) -> None:
 )
 def test_feature_shipped_configs_are_read(path) -> None:
     config = load_yaml(ReenactmentRecipeConfig, path)
-    assert config.loop.images == 8 * (1_000_000 if path.stem == "jahoda-voxceleb2" else 3_000)  # steps of 8
+    assert config.loop.images == 8 * (1_000_000 if path.stem == "jahoda-voxceleb2" else 1_500)  # steps of 8
 
 
 def test_feature_variants_differ_from_plain_in_one_thing() -> None:
