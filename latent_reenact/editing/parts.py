@@ -19,6 +19,7 @@ def read_settings(reenactor: Reenactor, identity: Identity) -> dict[str, float]:
         return {}
     if not isinstance(reenactor, LatentReenactor):
         raise ConfigError(f"model {reenactor.name} has no sliders to read; use a latent model, such as builtin")
+    reenactor.inverter.check(identity)
     return reenactor.sliders.read(torch.tensor(identity.motion, device=reenactor.device)[None])
 
 

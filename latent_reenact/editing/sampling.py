@@ -33,6 +33,7 @@ _KINDS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _BYTES_PER_PIXEL = {"png": 1.4, "jpg": 0.25, "webp": 0.25}  # of a face, with its label and the tar's headers on top
 _LABEL_BYTES = 3_000
 _BATCH = 16  # pictures drawn together
+_PATIENCE_S = 600.0  # for operators to be built
 
 T = TypeVar("T")
 Run = Callable[[Callable[[T], None], Sequence[T]], Iterator[None]]
@@ -96,6 +97,7 @@ def write_shard(number: int, *, plan: Plan, device: str = "auto") -> None:
     """One shard, whole or not at all."""
     config = plan.config
     reenactor = check(loaded(config.model, device), config)
+    reenactor.video_synthesis.start(_PATIENCE_S)  # the same drawer for every picture, or the bytes would differ
     marks = Provenance(model=reenactor.name, operation="sample", created=plan.created)
     with ShardFile(plan.path(number), unit=plan.digest(number)) as shard:
         for index, result in _drawn(reenactor, config, plan.indices(number)):

@@ -3,15 +3,15 @@
 A motion encoder learns first what moves many pixels: turns, jaws, smiles. Of a frown or a pucker its code keeps little,
 where a `FaceReader` sees more. A code with a second reading has one row more, [m, c], in the sliders' scales,
 
-    c_k = g_k max(seen_k - decode(m)_k, 0)      g_k: how far the reader is followed, 0 for most controls
+    c_k = g_k max(seen_k - max(said_k, 0), 0)       said = decode(m); g_k: how far the reader is followed, 0 for most
 
 and the mapper draws it by the sliders' shifts (`models/control.py`):
 
-    M'(identity, [m, c]) = M(identity, m) + shift(decode(m) + c) - shift(decode(m))
+    M'(identity, [m, c]) = M(identity, m) + shift(said + c) - shift(said)
 
 A second reading adds and never takes away: of real faces, which neither network ever saw, the motion encoder reads more
-than the reader. Codes stay single tensors, so that they are subtracted, held over a frame and saved as before. A code
-without that row has no correction.
+than the reader. Codes stay single tensors, so that they are subtracted, held over a frame and saved as before; where a
+difference leaves a negative c, it takes no expression below rest. A code without that row has no correction.
 
 Legend: B batch, K controls, L n_styles, N motion_dim, D w_dim.
 """
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from latent_reenact.errors import ConfigError
 from latent_reenact.models.control import MotionControl
 from latent_reenact.models.face_reader import FaceReader
-from latent_reenact.models.motion import MotionEncoder, MotionMapper
+from latent_reenact.models.motion import MotionEncoder, MotionMapper, MotionMapperConfig
 from latent_reenact.synthface.controls import control_columns
 
 
@@ -71,6 +71,9 @@ class SecondReader(nn.Module):
         self.means: Tensor
         self.register_buffer("gains", gains.to(control.scale.device), persistent=False)
         self.register_buffer("means", means.to(control.scale.device), persistent=False)
+        self.most: Tensor  # what sliders may be set to
+        most = torch.tensor([control.config.limits(name)[1] for name in names])
+        self.register_buffer("most", most.to(control.scale.device), persistent=False)
 
     @property
     def input_size(self) -> int:
@@ -81,8 +84,9 @@ class SecondReader(nn.Module):
         """images [B, 3, H, W] in [-1, 1], aligned -> motion [B, L + 1, N]."""
         code = self.encoder(images)  # [B, L, N]
         seen = (self.reader(images).motion @ self.means).clamp(0, 1)  # [B, K]
-        missed = (seen - self.control.decode(code)).clamp(min=0)  # [B, K]
-        correction = self.gains * missed / self.control.scale
+        said = self.control.decode(code)
+        missed = (seen - said.clamp(min=0)).clamp(min=0)
+        correction = (self.gains * missed).minimum((self.most - said).clamp(min=0)) / self.control.scale  # [B, K]
         row = F.pad(correction.to(code.dtype), (0, code.shape[2] - correction.shape[1]))
         return torch.cat([code, row[:, None]], dim=1)
 
@@ -102,11 +106,8 @@ class CorrectedControl(MotionControl):
     def decode(self, motion: Tensor) -> Tensor:
         """motion [B, L or L + 1, N] -> controls [B, K], corrected."""
         code, correction = self.parted(motion)
-        return super().decode(code) + correction
-
-    def uncorrected(self, motion: Tensor) -> Tensor:
-        """The same, as the code alone has them."""
-        return super().decode(self.parted(motion)[0])
+        said = super().decode(code)
+        return (said + correction).maximum(said.clamp(max=0))
 
     @property
     def rows(self) -> int:
@@ -127,11 +128,13 @@ class CorrectedMapper(nn.Module):
         super().__init__()
         self.mapper, self.control = mapper, control
 
+    @property
+    def config(self) -> MotionMapperConfig:
+        return self.mapper.config
+
     def forward(self, identity: Tensor, motion: Tensor) -> Tensor:
-        code, correction = self.control.parted(motion)
-        said = self.control.uncorrected(motion)
-        shift = self.control.shift(said + correction) - self.control.shift(said)
-        return self.mapper(identity, code) + shift
+        control, (code, _) = self.control, self.control.parted(motion)
+        return self.mapper(identity, code) + control.shift(control.decode(motion)) - control.shift(control.decode(code))
 
 
 def read_twice(

@@ -6,7 +6,8 @@
 On a GPU the host neither waits for a batch nor feeds it kernel by kernel: while one is drawn, the next is cut and sent,
 and the one before is fetched and handed out. Without a GPU the same functions are called one after another.
 
-Legend: B frames of a batch, S side of a crop, R of a drawn picture, L, D, N as in `models/motion.py`.
+Legend: B frames of a batch, S side of a crop, R of a drawn picture, D, N as in `models/motion.py`, L its rows, in
+motion one more where a model reads faces twice.
 """
 
 from __future__ import annotations

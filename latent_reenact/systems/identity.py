@@ -21,7 +21,8 @@ class Identity:
     """Who is drawn. Immutable: safe to share between threads.
 
     w_plus: float32 [L, D], the inverted latent.
-    motion: float32 [L, N], the picture's own pose and expression as a motion code.
+    motion: float32 [L, N], the picture's own pose and expression as a motion code; [L + 1, N] in a model that reads
+        faces twice (`models/second_reading.py`).
     picture: uint8 [R, R, 3], the aligned input.
     reconstruction: uint8 [R, R, 3], what the generator draws for `w_plus`.
     model: name of the model whose latent this is.

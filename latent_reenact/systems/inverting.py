@@ -105,10 +105,15 @@ class Inverter:
 
     def check(self, identity: Identity) -> None:
         """Raises UsageError where another model made the identity."""
-        if identity.w_plus.shape != self._shape or identity.model not in ("", self._name):
+        networks = self._networks
+        lengths = {self._shape[0], self._shape[0] if networks.control is None else networks.control.rows}
+        motion = {(length, networks.mapper.config.motion_dim) for length in lengths}  # a second reading may be missing
+        fits = identity.w_plus.shape == self._shape and identity.motion.shape in motion
+        if not fits or identity.model not in ("", self._name):
             raise UsageError(
-                f"the identity was made by model {identity.model or 'unknown'!r} (w_plus {identity.w_plus.shape}), "
-                f"not by {self._name!r} ({self._shape}); invert the picture again with this model"
+                f"the identity was made by model {identity.model or 'unknown'!r} (w_plus {identity.w_plus.shape}, "
+                f"motion {identity.motion.shape}), not by {self._name!r} ({self._shape}, {max(motion)}); "
+                "invert the picture again with this model"
             )
 
     @property

@@ -27,7 +27,16 @@ from latent_reenact.systems.plan import (
     plan_tasks,
 )
 from latent_reenact.systems.protocol import Reenactor, Result
-from latent_reenact.systems.reenactment import Progress, ReenactOptions, Report, Stage, Work, check_one_face, set_stage
+from latent_reenact.systems.reenactment import (
+    Progress,
+    ReenactOptions,
+    Report,
+    Stage,
+    Work,
+    check_one_face,
+    check_parts,
+    set_stage,
+)
 
 __all__ = ["Model", "Progress", "ReenactOptions", "Report", "invert", "loaded", "pose", "reenact", "sample"]
 
@@ -65,7 +74,8 @@ def reenact(
     with contextlib.ExitStack() as stack:
         if driving.is_dir():
             stack.enter_context(output_folder(out))
-        check_outputs([task.out for task in tasks], [*inputs, *(task.driving for task in tasks)])
+        lent = [] if options.pose_from is None else [Path(options.pose_from)]
+        check_outputs([task.out for task in tasks], [*inputs, *lent, *(task.driving for task in tasks)])
         stage = _prepare(loaded(model, device), identity, options)
         work = Work(stage, progress or _silent)
         if driving.is_dir():
@@ -210,6 +220,7 @@ def _reads_clips(model: Model) -> bool:
 
 
 def _prepare(reenactor: Reenactor, identity: str | Path | Identity, options: ReenactOptions) -> Stage:
+    check_parts(reenactor, options)  # before a person is read, which takes time
     original = None
     if not isinstance(identity, Identity):
         path = Path(identity)

@@ -30,8 +30,6 @@ from latent_reenact.systems.inverting import Inverter, LatentNetworks
 from latent_reenact.systems.protocol import Frames, Part, Picture, Result
 from latent_reenact.systems.sliders import Sliders
 
-_PATIENCE_S = 600.0  # for operators to be built, by whoever draws thousands of pictures
-
 
 class LatentReenactor:
     """Reenacts in W+. Holds no state of any user: one instance serves many threads.
@@ -143,15 +141,17 @@ class LatentReenactor:
         """Draw `identity` with the pose and expression of one picture.
 
         Args:
-            driving: a picture; or a `Result`, which lends the motion that it was drawn from.
+            driving: a picture; or a `Result` of this model, which lends the motion that it was drawn from: what drove
+                it, whole, whatever `part` and `pose` were.
             face: which one where there are several. aligned: pictures are already cut as the model wants them.
             relative: add the picture's difference from a neutral, frontal face to the identity's own motion.
             part: what to take of the driving; the rest stays as in the identity's own picture.
-            pose: whose yaw, pitch and roll to take instead of the driving's.
+            pose: whose yaw, pitch and roll to take instead of the driving's; then `part` is "both".
 
         Raises:
             NoFaceError, ManyFacesError, CorruptFileError, LimitExceededError.
-            ConfigError: a part, a pose or `relative` of a model without sliders. UsageError: no such part.
+            ConfigError: a part, a pose or `relative` of a model without sliders.
+            UsageError: no such part; a part and a pose; a result of sliders, or of another model.
         """
         self.inverter.check(identity)
         recode = self._recoding(identity, part, pose, face, aligned)
@@ -189,7 +189,7 @@ class LatentReenactor:
 
         Args:
             at_rest: controls not named are 0: a frontal face at rest, whatever the person's own picture shows.
-            fast: draw as videos are drawn, a grey level off; the first call waits until that is ready.
+            fast: draw as videos are drawn, a grey level off.
         """
         self.inverter.check(identity)
         with torch.inference_mode():
@@ -198,7 +198,7 @@ class LatentReenactor:
             motion, nothing = motion.expand(len(codes), -1, -1), [None] * len(codes)
             if not fast:
                 return self._draw_codes(codes, motion, nothing, "pose")
-            self.video_synthesis.start(_PATIENCE_S)
+            self.video_synthesis.start()
             return self._draw_codes(codes, motion, nothing, "pose", self.video_synthesis)
 
     def combine(
@@ -307,6 +307,11 @@ class LatentReenactor:
     def _motion_of(self, driving: Picture | Result, face: Which, aligned: bool) -> tuple[Tensor, TrackedFrame | None]:
         """Motion [1, L, N] of a picture or of a result, and the face that was read."""
         if isinstance(driving, Result):
+            if driving.model != self.name or driving.operation != "reenact":
+                raise UsageError(
+                    f"got a result of {driving.operation!r} by model {driving.model!r}, expected one that a picture or "
+                    f"a video drove, by {self.name!r}; give result.image for what another one shows"
+                )
             return torch.tensor(driving.motion, device=self.device)[None], driving.driving_face
         tracked = None if aligned else self.cutter.track_picture(driving, face)
         crop = pixels(driving) if tracked is None else self.cutter.crop(tracked)
@@ -321,6 +326,10 @@ class LatentReenactor:
             raise UsageError(f"part: got {part!r}, expected one of {', '.join(get_args(Part))}")
         if part == "both" and pose is None:
             return None
+        if part != "both" and pose is not None:
+            raise UsageError(
+                f"got a pose and part {part!r}, expected one of them: with a pose the rest is the driving's"
+            )
         self.sliders.require()
         person, own = self._person(identity), self._own_motion(identity)
         turned = own if part == "expression" else None

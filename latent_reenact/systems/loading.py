@@ -87,7 +87,12 @@ def _with_second_reading(folder: ModelFolder, networks: Networks, parts: LatentN
         and isinstance(mapper, MotionMapper)
         and isinstance(control, MotionControl)
     ):
-        raise ConfigError(f"{folder.path}: a second reading needs a face_reader, a motion encoder and a control")
+        wanted = "face_reader (FaceReader), motion_encoder (MotionEncoder), mapper and control"
+        got = ", ".join(f"{name} ({type(network).__name__})" for name, network in networks.items())
+        raise ConfigError(
+            f"{folder.path}: a second reading needs {wanted}, got {got}; take second_reading out of its config.json, "
+            "or put the missing network there"
+        )
     encoder, mapper, control = read_twice(encoder, mapper, control, reader, config)
     return replace(parts, motion_encoder=encoder, mapper=mapper, control=control)
 

@@ -26,7 +26,8 @@ class Result:
     """One drawn picture and how it came to be.
 
     image: uint8 [R, R, 3].
-    w_plus: float32 [L, D]; motion: float32 [L, N], the code it was drawn from.
+    w_plus: float32 [L, D], what was drawn. motion: float32, shaped as an identity's, the code that it began from:
+        where sliders or parts move w_plus itself, it does not show what they did.
     driving_face: the driving frame with its face, or None where sliders drove.
     """
 

@@ -170,14 +170,19 @@ class Stage:
         return Provenance(model=self.reenactor.name, operation="reenact", source_type=COMPOSITE if mixed else SYNTHETIC)
 
 
-def set_stage(
-    reenactor: Reenactor, identity: Identity, options: ReenactOptions, original: PasteBack | None = None
-) -> Stage:
-    """Raises ConfigError where a part is wanted of a model that cannot tell pose from expression; NoFaceError, ..."""
+def check_parts(reenactor: Reenactor, options: ReenactOptions) -> None:
+    """Raises ConfigError where a part is wanted of a model that cannot tell pose from expression."""
     if (options.part != "both" or options.pose_from is not None) and not reenactor.controls:
         raise ConfigError(
             f"model {reenactor.name} cannot tell pose from expression: it has no sliders; take both, or use builtin"
         )
+
+
+def set_stage(
+    reenactor: Reenactor, identity: Identity, options: ReenactOptions, original: PasteBack | None = None
+) -> Stage:
+    """Raises as `check_parts`; NoFaceError, CorruptFileError, ... of the picture that lends its pose."""
+    check_parts(reenactor, options)
     pose = None if options.pose_from is None else reenactor(identity, options.pose_from, aligned=options.aligned)
     return Stage(reenactor, identity, options, original, pose)
 

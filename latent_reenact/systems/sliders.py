@@ -1,6 +1,6 @@
 """The sliders of a latent model: settings by name to w_plus, and pose and expression apart.
 
-Legend: B pictures, K controls, L, N, D as in `models/motion.py`.
+Legend: B pictures, K controls, N, D as in `models/motion.py`, L its rows, one more where a model reads faces twice.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Sliders:
 
     def __init__(self, control: MotionControl | None, mapper: MotionMapper | CorrectedMapper, model: str) -> None:
         self._maybe_control, self._mapper, self._model = control, mapper, model
+        is_pose = torch.tensor([name in POSE_CONTROLS for name in self.names])
+        self._is_pose = is_pose if control is None else is_pose.to(control.scale.device)  # [K]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class Sliders:
         return dict(zip(self.names, self._control.decode(motion)[0].tolist(), strict=True))
 
     def whole(self, motion: Tensor) -> Tensor:
-        """motion [1, L, N], of an identity that an earlier version of the model read perhaps -> with all rows."""
+        """motion [1, L, N], read by an earlier version of the model perhaps -> with the row of a second reading."""
         if self._maybe_control is None:
             return motion
         return F.pad(motion, (0, 0, 0, max(self._maybe_control.rows - motion.shape[1], 0)))
@@ -104,8 +106,7 @@ class Sliders:
         """
         control, count = self._control, max(len(pose), len(expression))
         current, turned = control.decode(expression), control.decode(pose)
-        is_pose = torch.tensor([name in POSE_CONTROLS for name in self.names], device=current.device)
-        wanted = torch.where(is_pose, turned, current)
+        wanted = torch.where(self._is_pose, turned, current)
         w_plus, motion = control.moved(self._mapper, person, expression, current, wanted)
         return w_plus.expand(count, -1, -1), motion.expand(count, -1, -1)
 

@@ -78,7 +78,7 @@ class Studio:
         self.reenactor, self.workspace, self.limits = reenactor, workspace, limits
         self._detector, self._judge = detector, judge
         self._others: dict[str, Reenactor] = {}
-        self._samples: dict[str, Identity] = {}
+        self._samples: dict[tuple[str, int], Identity] = {}
         self._loading, self._reading = threading.Lock(), threading.Lock()
 
     @property
@@ -146,9 +146,10 @@ class Studio:
         if not self.workspace.is_sample(picture):
             return self.reenactor.identity(picture, face=face)
         with self._reading:
-            if picture.name not in self._samples:
-                self._samples[picture.name] = self.reenactor.identity(picture, face=face)
-            return self._samples[picture.name]
+            key = picture.name, face
+            if key not in self._samples:
+                self._samples[key] = self.reenactor.identity(picture, face=face)
+            return self._samples[key]
 
     def random_person(self, seed: int) -> Sitter:
         """Somebody who does not exist. Raises Trouble."""

@@ -215,3 +215,14 @@ def test_exception_interrupted(
     assert "interrupted" in done.error
     assert list(out.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_exception_the_picture_that_lends_its_pose_is_kept(cli, files: Path) -> None:
+    lent = files / "smile.png"
+    before = lent.read_bytes()
+    done = cli("reenact", files / "portrait.png", files / "talk.mp4", "--pose-from", lent, "-o", lent)
+    assert done.code != 0
+    done = cli("reenact", files / "portrait.png", files / "portrait.png", "--pose-from", lent, "-o", lent)
+    assert done.code == 1
+    assert "it is the input" in done.err
+    assert lent.read_bytes() == before

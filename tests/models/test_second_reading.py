@@ -72,8 +72,8 @@ def test_smoke_with_a_real_reader() -> None:
 def test_feature_the_correction_is_what_was_missed() -> None:
     encoder, _, corrected = twice(smile=0.9, frown=0.8)
     motion = encoder(IMAGES)
-    said, read = corrected.uncorrected(motion), corrected.decode(motion)
-    missed = (torch.tensor([0.0, 0.9, 0.8]) - said).clamp(min=0) * torch.tensor([0.0, 1.0, 2.0])
+    said, read = control().decode(motion[:, : tiny.L]), corrected.decode(motion)
+    missed = (torch.tensor([0.0, 0.9, 0.8]) - said.clamp(min=0)).clamp(min=0) * torch.tensor([0.0, 1.0, 2.0])
     torch.testing.assert_close(read, said + missed, **TOLERANCE)
     assert (missed[:, 2] > 0).all()
 
@@ -81,19 +81,39 @@ def test_feature_the_correction_is_what_was_missed() -> None:
 def test_feature_it_adds_and_never_takes_away() -> None:
     encoder, _, corrected = twice()  # sees a face at rest, where random codes say anything
     motion = encoder(IMAGES)
-    assert (corrected.uncorrected(motion)[:, 1:] > 0).any()
-    assert (corrected.decode(motion) >= corrected.uncorrected(motion) - 1e-6).all()
+    said = control().decode(motion[:, : tiny.L])
+    assert (said[:, 1:] > 0).any()
+    assert (said[:, 1:] < 0).any()
+    torch.testing.assert_close(corrected.decode(motion), said, msg="noise on either side of rest is left alone")
     unbelievable, _, _ = twice(frown=50.0)
     believed, _, _ = twice(frown=1.0)
     torch.testing.assert_close(unbelievable(IMAGES), believed(IMAGES))
 
 
+def test_feature_sliders_can_stand_where_it_reads() -> None:
+    """However far the reader is followed, never further than a slider may be set."""
+    encoder, _, corrected = twice(SecondReadingConfig(controls=("frown",), gains=(40.0,)), frown=1.0)
+    limit = corrected.config.limits("frown")[1]
+    torch.testing.assert_close(corrected.decode(encoder(IMAGES))[:, 2], torch.full((2,), limit))
+
+
+def test_feature_differences_take_no_expression_below_rest() -> None:
+    """A driver who frowned in the first frame and rests in the second, relative to the first."""
+    encoder, _, corrected = twice(frown=0.8)
+    code, said = encoder(IMAGES)[:, : tiny.L], control().decode(encoder(IMAGES)[:, : tiny.L])
+    row = torch.zeros(2, 1, tiny.N)
+    row[:, 0, 2] = -20.0
+    read = corrected.decode(torch.cat([code, row], dim=1))
+    torch.testing.assert_close(read[:, 2], said[:, 2].clamp(max=0))
+    torch.testing.assert_close(read[:, :2], said[:, :2])
+
+
 def test_feature_the_mapper_draws_it_by_the_shifts() -> None:
     encoder, mapper, corrected = twice(smile=0.9, frown=0.8)
     motion = encoder(IMAGES)
-    plain = tiny.networks().mapper(PERSON, motion[:, : tiny.L])
-    shift = corrected.shift(corrected.decode(motion)) - corrected.shift(corrected.uncorrected(motion))
-    torch.testing.assert_close(mapper(PERSON, motion), plain + shift, **TOLERANCE)
+    code = motion[:, : tiny.L]
+    shift = control().shift(corrected.decode(motion)) - control().shift(control().decode(code))
+    torch.testing.assert_close(mapper(PERSON, motion), tiny.networks().mapper(PERSON, code) + shift, **TOLERANCE)
     assert shift.abs().max() > 0.1
 
 

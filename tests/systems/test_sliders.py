@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 
+from latent_reenact.editing import read_settings
 from latent_reenact.errors import ConfigError, CorruptFileError, UsageError
 from latent_reenact.models import ControlShiftsConfig, FaceReader, FaceReaderConfig, MotionControl
 from latent_reenact.models.second_reading import SecondReadingConfig, read_twice
@@ -120,13 +121,29 @@ def test_feature_a_result_lends_its_motion(system, person) -> None:
     np.testing.assert_allclose(one.w_plus, other.w_plus, atol=1e-4)
 
 
+def test_exception_results_that_no_picture_drove(system, person) -> None:
+    """Their code is the one that sliders began from, not what they show."""
+    for lent in (system.pose(person, yaw_deg=20), replace(system(person, tiny.picture(2)), model="another")):
+        with pytest.raises(UsageError, match="expected one that a picture or a video drove"):
+            system(person, lent)
+
+
+@pytest.mark.parametrize("part", ["pose", "expression"])
+def test_exception_a_part_and_a_pose(system, person, part) -> None:
+    with pytest.raises(UsageError, match="expected one of them"):
+        system(person, tiny.picture(2), part=part, pose=tiny.picture(3))
+    with pytest.raises(UsageError, match="expected one of them"):
+        next(system.stream(person, [tiny.picture(2)], part=part, pose=tiny.picture(3)))
+
+
 def test_exception_no_picture_at_all(system, person) -> None:
     with pytest.raises(UsageError, match="neither a pose nor an expression"):
         system.combine(person)
 
 
-def test_exception_a_model_without_sliders(person) -> None:
+def test_exception_a_model_without_sliders() -> None:
     bare = LatentReenactor(replace(tiny.networks(), control=None), name="tiny")
+    person = bare.identity(tiny.picture(1), aligned=True)
     with pytest.raises(ConfigError, match="no sliders"):
         bare.combine(person, pose=tiny.picture(2), aligned=True)
 
@@ -178,11 +195,28 @@ def test_feature_sliders_of_the_embedded_model_move_their_own_factor() -> None:
 
 def test_feature_identities_without_a_second_reading_go_on() -> None:
     twice, once = reenactor("read twice"), reenactor("shifts")
-    person = once.identity(tiny.picture(1))
+    person, frames = once.identity(tiny.picture(1)), [tiny.picture(2), tiny.picture(3)]
     assert person.motion.shape == (tiny.L, tiny.N)
-    assert twice.identity(tiny.picture(1)).motion.shape == (tiny.L + 1, tiny.N)
+    uncorrected = replace(person, motion=np.pad(person.motion, ((0, 1), (0, 0))))
+    assert twice.identity(tiny.picture(1)).motion.shape == uncorrected.motion.shape
     np.testing.assert_allclose(twice.pose(person, yaw_deg=9).w_plus, once.pose(person, yaw_deg=9).w_plus, atol=1e-5)
+    assert read_settings(twice, person) == read_settings(twice, uncorrected)
     for relative in (False, True):
-        frames = list(twice.stream(person, [tiny.picture(2), tiny.picture(3)], relative=relative, smoothing="none"))
-        assert frames[0].motion.shape == (tiny.L + 1, tiny.N)
-    assert twice(person, tiny.picture(2), relative=True).motion.shape == (tiny.L + 1, tiny.N)
+        old, new = (
+            list(twice.stream(one, frames, relative=relative, smoothing="none")) for one in (person, uncorrected)
+        )
+        for a, b in zip(old, new, strict=True):
+            np.testing.assert_allclose(a.w_plus, b.w_plus, atol=1e-5)
+            np.testing.assert_allclose(a.motion, b.motion, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [tiny.L - 1, tiny.L + 2])
+def test_exception_a_motion_of_another_shape(rows) -> None:
+    system = reenactor("read twice")
+    person = system.identity(tiny.picture(1))
+    other = replace(person, motion=np.zeros((rows, tiny.N), np.float32))
+    for act in (system.pose, lambda who: read_settings(system, who), lambda who: system(who, tiny.picture(2))):
+        with pytest.raises(UsageError, match="invert the picture again"):
+            act(other)
+    with pytest.raises(UsageError, match="invert the picture again"):
+        reenactor("shifts").pose(person)

@@ -105,7 +105,7 @@ def test_feature_a_model_that_reads_twice(folder, tmp_path) -> None:
     add_shifts(tmp_path / "model", tmp_path / "again", tiny_mesh(), fit)
     assert (tmp_path / "again" / "config.json").read_bytes() == config
     save_networks(tmp_path / "blind", networks, {**tiny.ABOUT, **twice})
-    with pytest.raises(ConfigError, match="a second reading needs a face_reader"):
+    with pytest.raises(ConfigError, match="a second reading needs face_reader"):
         load(tmp_path / "blind", device="cpu")
 
 
