@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,7 +15,6 @@ from torch import Tensor
 from latent_reenact.custom_ops import build, styled
 from latent_reenact.custom_ops.styled import ToColours, styled_activation
 from latent_reenact.errors import BackendError, ConfigError
-from latent_reenact.models import memory
 from latent_reenact.models.fast_synthesis import FastSynthesis, has_bf16
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
 
@@ -157,15 +158,31 @@ def test_feature_only_colours() -> None:
     assert torch.equal(x, kept)
 
 
+# 100 MiB, 25,600 pages, again and again: how many pages the system had to give, at the least. By a process of its own:
+# what others of this one left in its memory would decide.
+_FAULTS = """
+import resource, threading, torch
+from latent_reenact.models.memory import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(100 << 20, dtype=torch.uint8).zero_()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def least():
+    print(min(faults() for _ in range(8)))
+print(int(keep_freed_memory()))
+least()
+thread = threading.Thread(target=least)
+thread.start()
+thread.join()
+"""
+
+
 def test_feature_freed_memory_is_kept() -> None:
-    """Large blocks cost no page faults after a while: the C library still has earlier ones."""
-    resource = pytest.importorskip("resource")
-    if not memory.keep_freed_memory():
+    """Large blocks cost no page faults after a while, in any thread: the C library still has earlier ones."""
+    done = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    kept, in_main, in_thread = map(int, done.stdout.split())
+    if not kept:
         pytest.skip("not glibc")
-
-    def faults() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.empty(48 << 20, dtype=torch.uint8).zero_()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    assert min(faults() for _ in range(5)) < 1000  # of 12,288 pages
+    assert in_main < 1000
+    assert in_thread < 1000
