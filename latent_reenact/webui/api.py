@@ -9,12 +9,13 @@ from typing import Any, Literal, TypeVar
 
 from latent_reenact.editing import of_part
 from latent_reenact.systems.plan import IDENTITY_SUFFIX
-from latent_reenact.webui import tab_models
 from latent_reenact.webui.inputs import PICTURES, VIDEOS
 from latent_reenact.webui.messages import Trouble
 from latent_reenact.webui.running import Done, Tell, run
+from latent_reenact.webui.session import Sitter
 from latent_reenact.webui.sliders import sliders_of
 from latent_reenact.webui.studio import Studio, Wishes
+from latent_reenact.webui.tabs import models as models_tab
 
 T = TypeVar("T")
 _PART = ["both", "pose", "expression"]
@@ -59,18 +60,18 @@ def build(studio: Studio) -> None:
     ) -> str:
         """Draw the identity (a picture, or a saved .safetensors) doing what a driving picture or video does."""
         wishes = Wishes(take=take, relative=relative, paste_back=paste_back, in_a_row=in_a_row, badge=badge)
-        sitter = studio.open_person(_given(identity, "identity"), identity_face)
+        sitter = studio.people.open(_given(identity, "identity"), identity_face)
         what = _given(driving, "driving")
         return str(_done(studio, lambda tell: studio.reenact(sitter, what, driving_face, wishes, tell)).path)
 
     def read_person(identity: str, identity_face: int) -> tuple[str, dict[str, float]]:
         """Read a person from a picture once: the .safetensors for the other calls, and where the sliders stand."""
-        sitter = studio.open_person(_given(identity, "identity"), identity_face)
-        return str(_done(studio, lambda tell: studio.save_person(sitter))), studio.settings(sitter)
+        sitter = studio.people.open(_given(identity, "identity"), identity_face)
+        return str(_done(studio, lambda tell: studio.people.save(sitter))), studio.people.settings(sitter)
 
     def pose(identity: str, settings: str, badge: bool) -> str:
         """Draw the identity with some sliders set: settings is JSON, such as {"yaw_deg": 20, "smile": 0.8}."""
-        sitter = studio.open_person(_given(identity, "identity"))
+        sitter = studio.people.open(_given(identity, "identity"))
         wanted = _settings(studio, settings)
         return str(_done(studio, lambda tell: studio.save_render(sitter, wanted, badge=badge)))
 
@@ -78,19 +79,19 @@ def build(studio: Studio) -> None:
         identity: str, key_frames: str, kind: Literal["mp4", "gif"], seconds_per_step: float, loop: bool, badge: bool
     ) -> str:
         """Move the identity through key-frames: a JSON list of settings, as `pose` takes them."""
-        sitter = studio.open_person(_given(identity, "identity"))
+        sitter = studio.people.open(_given(identity, "identity"))
         frames = _key_frames(studio, key_frames)
         wishes = {"kind": kind, "seconds_per_step": seconds_per_step, "loop": loop, "badge": badge}
         return str(_done(studio, lambda tell: studio.film(sitter, frames, tell, **wishes)))  # type: ignore[arg-type]
 
     def settings_of(driving: str, part: Literal["both", "pose", "expression"]) -> dict[str, float]:
         """Where the sliders would stand for the person in a picture."""
-        return of_part(studio.settings_of_picture(_given(driving, "driving")), part)
+        return of_part(studio.people.settings(Sitter(_given(driving, "driving"))), part)
 
     def random_person(seed: int) -> tuple[str, str]:
         """Somebody who does not exist: their picture, and the .safetensors for the other calls."""
         picture = studio.save_portrait(seed)
-        return str(picture), str(_done(studio, lambda tell: studio.save_person(studio.random_person(seed))))
+        return str(picture), str(_done(studio, lambda tell: studio.people.save(studio.people.random(seed))))
 
     def compare(identity: str, driving: str) -> tuple[str, dict[str, Any]]:
         """The pair through every installed system: a sheet to look at, and what was measured."""
@@ -100,7 +101,7 @@ def build(studio: Studio) -> None:
 
     def models() -> dict[str, Any]:
         """What is installed, what can be fetched, and the sliders of the model in use."""
-        return tab_models.as_data(studio)
+        return models_tab.as_data(studio)
 
     result, answer = gr.File(label="result", visible=False), gr.JSON(label="answer", visible=False)
     saved = gr.File(label="saved person", visible=False)

@@ -20,11 +20,11 @@ class Easel:
 
     def open(self, desk: Desk, sitter: Sitter) -> None:
         """Lay a person on the desk, sliders where their picture has them. Raises Trouble."""
-        own = self.studio.settings(sitter)
+        own = self.studio.people.settings(sitter)
         desk.sitter, desk.own, desk.key_frames = sitter, own, []
         desk.before = self.studio.workspace.new_folder() / "before.jpg"
         marks = Provenance(model=self.studio.reenactor.name, operation="identity")
-        write_image(desk.before, self.studio.read(sitter).picture, marks=marks)
+        write_image(desk.before, self.studio.people.read(sitter).picture, marks=marks)
         desk.history.start(self.start(desk))
 
     def values(self, desk: Desk) -> list[float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from latent_reenact import __version__
-from latent_reenact.webui import api, tab_compare, tab_models, tab_pose, tab_random, tab_reenact
+from latent_reenact.webui import api
 from latent_reenact.webui.inputs import QUIET
 from latent_reenact.webui.session import Desk
 from latent_reenact.webui.studio import Studio
+from latent_reenact.webui.tabs import compare, models, pose, random_people, reenact
 
 _HEAD = """
 <header class="lr-head">
@@ -35,28 +36,28 @@ def build(studio: Studio) -> Any:
         gr.HTML(_HEAD)
         with gr.Tabs(elem_classes="lr-tabs") as tabs:
             with gr.Tab("Reenact", id="reenact"):
-                reenact = tab_reenact.build(studio, desk)
+                reenacting = reenact.build(studio, desk)
             with gr.Tab("Pose and expression", id="pose"):
-                pose = tab_pose.build(studio, desk)
+                posing = pose.build(studio, desk)
             with gr.Tab("Random people", id="random"):
-                random = tab_random.build(studio, desk)
+                people = random_people.build(studio, desk)
             with gr.Tab("Compare", id="compare"):
-                tab_compare.build(studio)
+                compare.build(studio)
             with gr.Tab("Models", id="models"):
-                tab_models.build(studio)
+                models.build(studio)
         gr.HTML(_FOOT)
 
         # The desk goes out once, so that Gradio knows its age and forgets it an hour after the page was closed.
-        page.load(lambda desk: desk, desk, desk, **QUIET).then(pose.open_first, [desk], pose.outputs, **QUIET).then(
-            random.show, [desk, random.seed], random.outputs, **QUIET
+        page.load(lambda desk: desk, desk, desk, **QUIET).then(posing.open_first, [desk], posing.outputs, **QUIET).then(
+            people.show, [desk, people.seed], people.outputs, **QUIET
         )
-        random.to_reenact.click(reenact.take_random, [desk], reenact.taken, **QUIET).success(
+        people.to_reenact.click(reenacting.take_random, [desk], reenacting.taken, **QUIET).success(
             lambda: gr.Tabs(selected="reenact"), None, tabs, **QUIET
         )
-        random.to_pose.click(pose.take_random, [desk], pose.outputs, **QUIET).success(
+        people.to_pose.click(posing.take_random, [desk], posing.outputs, **QUIET).success(
             lambda: gr.Tabs(selected="pose"), None, tabs, **QUIET
         )
-        reenact.to_pose.click(pose.take_subject, [desk], pose.outputs, **QUIET).success(
+        reenacting.to_pose.click(posing.take_subject, [desk], posing.outputs, **QUIET).success(
             lambda: gr.Tabs(selected="pose"), None, tabs, **QUIET
         )
     return page

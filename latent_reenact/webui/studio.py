@@ -11,27 +11,26 @@ from typing import Literal
 
 import numpy as np
 
-from latent_reenact.editing import draw_portrait, film, read_settings, sample_identity
-from latent_reenact.errors import LatentReenactError, LimitExceededError, NoFaceError, UsageError
+from latent_reenact.editing import film
+from latent_reenact.errors import LatentReenactError, LimitExceededError, UsageError
 from latent_reenact.evaluation.estimators import Estimator
 from latent_reenact.evaluation.one_pair import available_systems, compare_on_pair
-from latent_reenact.face import DlibDetector, Face, PasteBack, align, alignment_from_landmarks
+from latent_reenact.face import PasteBack, align
 from latent_reenact.face.detect import FaceDetector
-from latent_reenact.media import Provenance, VideoReader, read_image, with_badge, write_image
-from latent_reenact.systems import Identity, Reenactor, load
-from latent_reenact.systems.plan import IDENTITY_SUFFIX, Task
+from latent_reenact.media import Provenance, read_image, with_badge, write_image
+from latent_reenact.systems import Reenactor, load
+from latent_reenact.systems.plan import Task
 from latent_reenact.systems.protocol import Part
 from latent_reenact.systems.reenactment import ReenactOptions, Report, Stage, Work, set_stage
 from latent_reenact.webui.comparing import Compared, laid_out
 from latent_reenact.webui.files import Workspace
 from latent_reenact.webui.limits import Limits
 from latent_reenact.webui.messages import about
+from latent_reenact.webui.people import CUT_PX, IDENTITY, People, file_name
 from latent_reenact.webui.running import Tell
 from latent_reenact.webui.session import Sitter
 
-IDENTITY, DRIVING = "the identity picture", "the driving picture or video"
-_CUT_PX = 512  # of a face shown beside a result
-_MOST_FACES = 12
+DRIVING = "the driving picture or video"
 _MOST_SYSTEMS, _KEPT_SYSTEMS = 6, 2
 
 
@@ -76,110 +75,10 @@ class Studio:
         judge: Estimator | None = None,
     ) -> None:
         self.reenactor, self.workspace, self.limits = reenactor, workspace, limits
-        self._detector, self._judge = detector, judge
+        self.people = People(reenactor, workspace, limits, detector)
+        self._judge = judge
         self._others: dict[str, Reenactor] = {}
-        self._samples: dict[tuple[str, int], Identity] = {}
-        self._loading, self._reading = threading.Lock(), threading.Lock()
-
-    @property
-    def detector(self) -> FaceDetector:
-        self._detector = self._detector or DlibDetector()
-        return self._detector
-
-    # -- people -------------------------------------------------------------------------------------------------
-
-    def faces(self, path: Path) -> list[np.ndarray]:
-        """The faces of a picture, or of a video's first frames, largest first: uint8 [S, S, 3] each.
-
-        Raises:
-            NoFaceError, CorruptFileError, LimitExceededError.
-        """
-        picture, found = self._first_faces(path)
-        return [align(picture, alignment_from_landmarks(face.landmarks), 160) for face in found[:_MOST_FACES]]
-
-    def _first_faces(self, path: Path) -> tuple[np.ndarray, list[Face]]:
-        if not self.limits.check(path):
-            picture = read_image(path, self.limits.of_pictures)
-            if found := self.detector.detect(picture):
-                return picture, found
-        else:
-            with VideoReader(path, self.limits.of_videos) as video:
-                for frame, _ in zip(video, range(25), strict=False):
-                    if found := self.detector.detect(frame):
-                        return frame, found
-        raise NoFaceError("no face found")
-
-    def open_person(self, path: Path, face: int = 0) -> Sitter:
-        """A picture of somebody, or an identity saved before.
-
-        Raises:
-            Trouble: it is neither, or was made by another model.
-        """
-        if path.suffix.lower() != IDENTITY_SUFFIX:
-            with about(IDENTITY):
-                if self.limits.check(path):
-                    raise UsageError("a video cannot be the identity here; take a picture of the person")
-            return Sitter(path, face, title=path.stem)
-        with about("the saved person"):
-            identity = Identity.load(path)
-            self._check_model(identity)
-        return Sitter(identity=identity, title=path.stem)
-
-    def _check_model(self, identity: Identity) -> None:
-        if identity.model not in ("", self.reenactor.name):
-            raise UsageError(
-                f"this person was saved with the model {identity.model}, and here {self.reenactor.name} runs; read the "
-                "picture again"
-            )
-
-    def read(self, sitter: Sitter) -> Identity:
-        """The sitter's identity, read from the picture the first time. Raises Trouble."""
-        if sitter.identity is None:
-            with about(IDENTITY):
-                if sitter.picture is None:
-                    raise UsageError("there is nobody to draw yet; choose a picture of a person")
-                sitter.identity = self._read(sitter.picture, sitter.face)
-        return sitter.identity
-
-    def _read(self, picture: Path, face: int) -> Identity:
-        """The package's own samples are read once for all users."""
-        if not self.workspace.is_sample(picture):
-            return self.reenactor.identity(picture, face=face)
-        with self._reading:
-            key = picture.name, face
-            if key not in self._samples:
-                self._samples[key] = self.reenactor.identity(picture, face=face)
-            return self._samples[key]
-
-    def random_person(self, seed: int) -> Sitter:
-        """Somebody who does not exist. Raises Trouble."""
-        with about("the random person"):
-            return Sitter(identity=sample_identity(self.reenactor, seed), title=f"Random person {seed}")
-
-    def portrait(self, seed: int) -> np.ndarray:
-        """Their picture alone, uint8 [R, R, 3]."""
-        with about("the random person"):
-            return draw_portrait(self.reenactor, seed)
-
-    def settings(self, sitter: Sitter) -> dict[str, float]:
-        """Where the sliders stand for somebody as pictured. Raises Trouble."""
-        identity = self.read(sitter)
-        with about(IDENTITY):
-            return read_settings(self.reenactor, identity)
-
-    def settings_of_picture(self, path: Path, face: int = 0) -> dict[str, float]:
-        """Where the sliders would stand for the person in a driving picture. Raises Trouble."""
-        return self.settings(Sitter(path, face))
-
-    def save_person(self, sitter: Sitter) -> Path:
-        """The identity as a file to open again. Raises Trouble."""
-        identity = self.read(sitter)
-        with about("the person"), self.workspace.job_folder() as folder:
-            path = folder / f"{_file_name(sitter.title or 'person')}{IDENTITY_SUFFIX}"
-            identity.save(path)
-            return path
-
-    # -- jobs ---------------------------------------------------------------------------------------------------
+        self._loading = threading.Lock()
 
     def reenact(self, sitter: Sitter, driving: Path, face: int, wishes: Wishes, tell: Tell) -> Outcome:
         """Draw somebody doing what a picture or video does. Raises Trouble."""
@@ -196,7 +95,7 @@ class Studio:
             return Outcome(out, work.report(), self._before(sitter, stage), read_image(out))
 
     def _stage(self, sitter: Sitter, face: int, wishes: Wishes) -> Stage:
-        identity = self.read(sitter)
+        identity = self.people.read(sitter)
         with about(IDENTITY):
             original = None
             if wishes.paste_back:
@@ -229,17 +128,11 @@ class Studio:
             return None
         if stage.original is not None:
             return stage.original.original
-        return self.cut(sitter)
-
-    def cut(self, sitter: Sitter) -> np.ndarray:
-        """The sitter's face as the model cuts it, uint8 [S, S, 3]."""
-        if sitter.picture is None:
-            return self.read(sitter).picture
-        return align(*self.reenactor.align(sitter.picture, face=sitter.face), max(_CUT_PX, self.reenactor.resolution))
+        return self.people.cut(sitter)
 
     def render(self, sitter: Sitter, moved: dict[str, float]) -> np.ndarray:
         """One picture with some sliders moved; uint8 [R, R, 3]. Raises Trouble."""
-        identity = self.read(sitter)
+        identity = self.people.read(sitter)
         with about("the picture"):
             return self.reenactor.pose(identity, **moved).image
 
@@ -247,14 +140,14 @@ class Studio:
         """That picture as a marked file. Raises Trouble."""
         image = self.render(sitter, moved)
         with about("the picture"), self.workspace.job_folder() as folder:
-            path = folder / f"{_file_name(sitter.title or 'portrait')}{suffix}"
+            path = folder / f"{file_name(sitter.title or 'portrait')}{suffix}"
             marks = Provenance(model=self.reenactor.name, operation="pose")
             write_image(path, with_badge(image) if badge else image, marks=marks)
             return path
 
     def save_portrait(self, seed: int) -> Path:
         """A random person's picture as a marked file. Raises Trouble."""
-        image = self.portrait(seed)
+        image = self.people.portrait(seed)
         with about("the picture"), self.workspace.job_folder() as folder:
             path = folder / f"random-person-{seed}.png"
             write_image(path, image, marks=Provenance(model=self.reenactor.name, operation="sample"))
@@ -273,7 +166,7 @@ class Studio:
     ) -> Path:
         """A short video or GIF through key-frames. Raises Trouble."""
         tell(0, None, "reading the person")
-        identity = self.read(sitter)
+        identity = self.people.read(sitter)
         fps = 25 if kind == "mp4" else 20
         with about("the film"), self.workspace.job_folder() as folder:
             frames = fps * seconds_per_step * (len(key_frames) if loop else len(key_frames) - 1)
@@ -289,9 +182,8 @@ class Studio:
     def compare(self, identity: Path, driving: Path, tell: Tell) -> Compared:
         """One pair through every system that is installed. Raises Trouble."""
         with about(IDENTITY):
-            if self.limits.check(identity):
-                raise UsageError("a video cannot be the identity here; take a picture of the person")
-            cut = align(*self.reenactor.align(identity), _CUT_PX)
+            self.people.check_picture(identity)
+            cut = align(*self.reenactor.align(identity), CUT_PX)
         with about(DRIVING), self.workspace.job_folder() as folder:
             systems = available_systems(clips=self.limits.check(driving))[:_MOST_SYSTEMS]
             loaders = [(name, partial(self._system, name)) for name in systems]
@@ -310,9 +202,3 @@ class Studio:
                     self._others.pop(next(iter(self._others)))
                 self._others[name] = load(name)
             return self._others[name]
-
-
-def _file_name(title: str) -> str:
-    """A title as a harmless name of a file."""
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in title.lower())
-    return "-".join(part for part in kept.split("-") if part)[:60] or "portrait"

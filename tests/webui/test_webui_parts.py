@@ -361,7 +361,7 @@ def test_feature_videos_are_counted_while_they_run(tmp_path: Path, workspace: Wo
     with pytest.raises(Trouble, match="nobody to draw"):
         studio.reenact(Sitter(), tmp_path / "b.mp4", 0, Wishes(), lambda *now: None)
     with pytest.raises(Trouble, match="cannot be"):
-        studio.open_person(tmp_path / "b.mp4")
+        studio.people.open(tmp_path / "b.mp4")
 
 
 def test_feature_samples_are_read_once_for_everybody(workspace: Workspace) -> None:
@@ -381,7 +381,7 @@ def test_feature_samples_are_read_once_for_everybody(workspace: Workspace) -> No
     studio = Studio(Counting(), workspace, Limits())
     sample, own = workspace.sample("portrait_a.png"), workspace.new_folder() / "portrait_a.png"
     own.write_bytes(sample.read_bytes())
-    people = [studio.read(Sitter(path)) for path in (sample, sample, own, own)]
+    people = [studio.people.read(Sitter(path)) for path in (sample, sample, own, own)]
     assert people[0] is people[1]
     assert people[2] is not people[3]
     assert Counting.read == [sample, own, own]

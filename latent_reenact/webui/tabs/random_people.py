@@ -58,7 +58,7 @@ def build(studio: Studio, desk: Any) -> RandomTab:
         try:
             for number in range(desk.seed, desk.seed + studio.limits.people):
                 path = folder / f"person-{number}.jpg"
-                write_image(path, studio.portrait(number), marks=marks)
+                write_image(path, studio.people.portrait(number), marks=marks)
                 items.append((str(path), str(number)))
         except Trouble as trouble:
             return gr.skip(), desk.seed, fragments.caption(str(trouble)), *_off()
