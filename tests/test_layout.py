@@ -181,13 +181,10 @@ def test_feature_names_of_test_files_are_unique() -> None:
 
 def test_feature_import_is_light() -> None:
     code = f"""
-import sys, time
-start = time.perf_counter()
+import sys
 import latent_reenact
-seconds = time.perf_counter() - start
 heavy = [name for name in {HEAVY!r} if name in sys.modules]
 assert not heavy, heavy
-assert seconds < 0.3, seconds
 """
     result = run(code, "-W", "error")
     assert result.returncode == 0, result.stderr

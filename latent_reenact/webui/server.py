@@ -91,6 +91,9 @@ def running(
     Raises:
         MissingDependencyError: Gradio is not installed. UsageError: the port is taken.
     """
+    from latent_reenact.models.memory import share_memory
+
+    share_memory()  # every job has a thread of its own
     with contextlib.closing(Workspace()) as workspace, _environment(workspace):
         gradio = _gradio()
         from latent_reenact.webui.layout import build

@@ -210,15 +210,12 @@ def test_feature_gradient_of_the_filter_comes_from_the_reference(counting, fresh
         upfirdn2d(X, f, padding=2, backend="cpu")
 
 
-def test_feature_import_compiles_nothing_and_is_quick() -> None:
+def test_feature_import_compiles_nothing() -> None:
     code = """
-import sys, time, torch
-start = time.perf_counter()
+import sys, torch
 import latent_reenact.custom_ops
-seconds = time.perf_counter() - start
 assert "torch._dynamo" not in sys.modules and "triton" not in sys.modules
 assert not latent_reenact.custom_ops.dispatch._loaded
-assert seconds < 0.5, seconds
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr

@@ -123,10 +123,10 @@ def test_exception_missing(tmp_path: Path) -> None:
 )
 def test_exception_too_large(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.img").write_bytes(data)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(LimitExceededError, match="expected at most"):
         read_image(tmp_path / "a.img")
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_exception_too_many_bytes(tmp_path: Path, picture: np.ndarray) -> None:
@@ -143,10 +143,10 @@ def test_exception_text_bomb(tmp_path: Path) -> None:
 
     (tmp_path / "a.png").write_bytes(media_corpus.png_text_bomb())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(CorruptFileError):
         read_image(tmp_path / "a.png")
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 

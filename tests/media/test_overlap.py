@@ -74,17 +74,21 @@ def test_feature_closing_closes_the_items_and_ends_the_thread() -> None:
 
 
 def test_feature_overlaps() -> None:
+    """The third item is read while the second is worked on and the first is written: all three meet."""
+    meeting = threading.Barrier(3, timeout=60)  # one after another would break it
+
     def items() -> Iterator[int]:
-        for i in range(10):
-            time.sleep(0.02)
+        for i in range(4):
+            if i == 2:
+                meeting.wait()
             yield i
 
-    start = time.perf_counter()
-    with behind(lambda _: time.sleep(0.02), depth=2) as put:
+    with behind(lambda item: item == 0 and meeting.wait(), depth=2) as put:
         for item in ahead(items(), depth=2):
-            time.sleep(0.02)
+            if item == 1:
+                meeting.wait()
             put(item)
-    assert time.perf_counter() - start < 0.5  # one after another: 0.6
+    assert not meeting.broken
 
 
 def test_exception_comes_where_it_was_due() -> None:

