@@ -42,7 +42,7 @@ def build(studio: Studio) -> Any:
             with gr.Tab("Random people", id="random"):
                 people = random_people.build(studio, desk)
             with gr.Tab("Compare", id="compare"):
-                compare.build(studio)
+                compare.build(studio, desk)
             with gr.Tab("Models", id="models"):
                 models.build(studio)
         gr.HTML(_FOOT)

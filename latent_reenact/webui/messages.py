@@ -27,7 +27,6 @@ _WORDS: dict[type[Exception], tuple[str, str]] = {
     errors.ConfigError: ("This model cannot do that.", "{detail}"),
     errors.UsageError: ("That does not fit together.", "{detail}"),
     errors.OutputError: ("The result could not be written.", "The machine is out of room: try again a little later."),
-    Stopped: ("Stopped.", "Nothing was kept. Change what you like and start again."),
 }
 
 
@@ -48,15 +47,14 @@ def about(what: str) -> Iterator[None]:
 
     Raises:
         Trouble: instead of any error. One that is our own mistake is printed for whoever runs the app.
+        Stopped: nothing went wrong.
     """
     try:
         yield
-    except Trouble:
+    except (Trouble, Stopped, GeneratorExit):
         raise
     except errors.LatentReenactError as error:
         raise explained(error, what) from error
-    except GeneratorExit:
-        raise
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         raise Trouble("Something went wrong on our side.", "Try once more, or reload the page.") from error

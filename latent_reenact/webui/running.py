@@ -22,6 +22,13 @@ class Stopped(LatentReenactError):
     """The person who asked for the job no longer wants it."""
 
 
+@dataclass
+class Job:
+    """stopped: nobody wants it any more."""
+
+    stopped: bool = False
+
+
 @dataclass(frozen=True)
 class Progress:
     """done, total: in `unit`; total None where nobody knows. elapsed_s: since the job began."""
@@ -44,13 +51,19 @@ class Done(Generic[T]):
     value: T
 
 
-def run(work: Callable[[Tell], T], *, limit_s: float, every_s: float = _EVERY_S) -> Iterator[Progress | Done[T]]:
+def run(
+    work: Callable[[Tell], T], *, limit_s: float, job: Job | None = None, every_s: float = _EVERY_S
+) -> Iterator[Progress | Done[T]]:
     """Run `work` in a thread and yield its progress several times a second, then what it returned.
 
-    When the iterator is closed, or time is up, the next call of `tell` inside the work raises and so ends it.
+    When the iterator is closed, the job is stopped or time is up, the next call of `tell` inside the work raises and
+    so ends it.
+
+    Args:
+        job: looked at several times a second.
 
     Raises:
-        LimitExceededError: time is up. Whatever the work raises.
+        Stopped: the job was. LimitExceededError: time is up. Whatever the work raises.
     """
     started = time.monotonic()
     stop = threading.Event()
@@ -76,6 +89,8 @@ def run(work: Callable[[Tell], T], *, limit_s: float, every_s: float = _EVERY_S)
             try:
                 value, error = answer.get(timeout=every_s)
             except queue.Empty:
+                if job is not None and job.stopped:
+                    raise Stopped("stopped") from None
                 yield Progress(*latest[0], time.monotonic() - started)
                 continue
             if error is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from latent_reenact.systems.identity import Identity
 from latent_reenact.webui.history import History
+from latent_reenact.webui.running import Job
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Desk:
     sitter: of the tab Pose and expression, with where its sliders stand by nature, its picture to compare with, as a
         file, and what was done to it.
     key_frames: settings, as the sliders showed them. seed: of the first random person shown; picked: the chosen one's.
+    jobs: the newest of each kind.
     """
 
     subject: Sitter = field(default_factory=Sitter)
@@ -44,3 +46,14 @@ class Desk:
     key_frames: list[dict[str, float]] = field(default_factory=list)
     seed: int = 1
     picked: int | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def begin(self, kind: str) -> Job:
+        """A new job in place of the one before."""
+        self.stop(kind)
+        self.jobs[kind] = Job()
+        return self.jobs[kind]
+
+    def stop(self, kind: str) -> None:
+        if kind in self.jobs:
+            self.jobs[kind].stopped = True

@@ -97,7 +97,17 @@ def test_feature_cancel_leaves_nothing(app: AppProcess, open_page: Open) -> None
     page.get_by_text("Cancelled. Nothing was kept.").wait_for()
     page.locator("#lr-start").wait_for()
     page.get_by_role("button", name="The first portrait laughs").click()  # the next job is not held up
-    page.locator("#lr-result .lr-wipe").wait_for(timeout=20_000)
+    page.locator("#lr-result .lr-wipe").wait_for()
+
+
+def test_feature_another_example_takes_the_place_of_a_running_job(app: AppProcess, open_page: Open) -> None:
+    page = open_page(app.url)
+    page.get_by_role("button", name="The first portrait talks").click()
+    page.locator("#lr-stop").wait_for()
+    page.get_by_role("button", name="The first portrait laughs").click()
+    page.locator("#lr-result .lr-wipe").wait_for()
+    page.locator("#lr-start").wait_for()
+    assert not page.locator("#lr-result video").count()
 
 
 def test_feature_saved_person_opens_again(app: AppProcess, open_page: Open, tmp_path: Path) -> None:

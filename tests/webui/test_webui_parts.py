@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,8 +24,9 @@ from latent_reenact.webui.files import Workspace
 from latent_reenact.webui.history import History
 from latent_reenact.webui.limits import Limits
 from latent_reenact.webui.messages import Trouble, about
-from latent_reenact.webui.running import Done, Progress, Tell, run
+from latent_reenact.webui.running import Done, Progress, Stopped, Tell, run
 from latent_reenact.webui.server import AppOptions, read_users
+from latent_reenact.webui.session import Desk
 from latent_reenact.webui.sliders import GROUPS, changed, sliders_of
 
 # -- limits ------------------------------------------------------------------------------------------------------
@@ -85,6 +87,31 @@ def test_feature_closing_stops_the_work() -> None:
     count = len(reached)
     time.sleep(0.1)
     assert len(reached) == count < 100
+
+
+def test_feature_a_stopped_job_ends_and_is_no_trouble() -> None:
+    """By its own button, or by the job that a person asks for next."""
+    ended = threading.Event()
+
+    def endless(tell: Tell) -> None:
+        try:
+            while True:
+                tell(0, None, "")
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    desk = Desk()
+    for stop in (desk.stop, desk.begin):
+        ended.clear()
+        work = run(endless, limit_s=60, every_s=0.02, job=desk.begin("film"))
+        next(work)
+        stop("film")
+        with pytest.raises(Stopped), about("the film"):
+            next(work)
+        assert ended.wait(20)
+    assert not desk.jobs["film"].stopped
+    desk.stop("compare")  # which never ran
 
 
 def test_exception_time_is_up_and_errors_come_through() -> None:

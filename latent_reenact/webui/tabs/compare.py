@@ -13,13 +13,14 @@ from latent_reenact.webui import fragments, inputs
 from latent_reenact.webui.comparing import Compared
 from latent_reenact.webui.inputs import OURS, QUIET
 from latent_reenact.webui.messages import Trouble, about
-from latent_reenact.webui.running import Progress, run
+from latent_reenact.webui.running import Progress, Stopped, run
+from latent_reenact.webui.session import Desk
 from latent_reenact.webui.studio import Studio
 
 _EMPTY = "The same person and the same driving, through every system that is installed here."
 
 
-def build(studio: Studio) -> None:
+def build(studio: Studio, desk: Any) -> None:
     import gradio as gr
 
     with gr.Row(elem_classes="lr-columns"):
@@ -43,31 +44,31 @@ def build(studio: Studio) -> None:
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML(fragments.note(_EMPTY), elem_id="lr-compared")
 
-    def compare(who: str | None, what: str | None) -> Iterator[tuple[Any, ...]]:
+    def compare(desk: Desk, who: str | None, what: str | None) -> Iterator[tuple[Any, ...]]:
         busy = (gr.update(visible=False), gr.update(visible=True), gr.update(visible=False))
         idle = (gr.update(visible=True), gr.update(visible=False))
         try:
             if not who or not what:
                 raise Trouble("Two files are needed.", "Choose a picture of a person, and what they should do.")
-            job = run(lambda tell: studio.compare(Path(who), Path(what), tell), limit_s=studio.limits.job_seconds)
+            work = run(
+                lambda tell: studio.compare(Path(who), Path(what), tell),
+                limit_s=studio.limits.job_seconds,
+                job=desk.begin("compare"),
+            )
             with about("this pair"):
-                for now in job:
+                for now in work:
                     if isinstance(now, Progress):
                         yield fragments.progress(now, "Comparing"), *busy
                     else:
                         yield _cards(now.value), *idle, gr.update(value=str(now.value.sheet), visible=True)
+        except Stopped:
+            yield fragments.note("Cancelled."), *idle, gr.update(visible=False)
         except Trouble as trouble:
             yield fragments.trouble(trouble), *idle, gr.update(visible=False)
 
     outputs = [shown, start, stop, download]
-    running = start.click(compare, [identity, driving], outputs, **OURS)
-    stop.click(
-        lambda: (fragments.note("Cancelled."), gr.update(visible=True), gr.update(visible=False)),
-        None,
-        outputs[:3],
-        cancels=[running],
-        **QUIET,
-    )
+    start.click(compare, [desk, identity, driving], outputs, **OURS)
+    stop.click(lambda desk: desk.stop("compare"), [desk], None, queue=False, **QUIET)
 
 
 def _cards(compared: Compared) -> str:

@@ -10,7 +10,7 @@ from latent_reenact.webui import fragments
 from latent_reenact.webui.easel import Easel
 from latent_reenact.webui.inputs import OURS, QUICK, QUIET
 from latent_reenact.webui.messages import Trouble, about
-from latent_reenact.webui.running import Done, Progress, run
+from latent_reenact.webui.running import Done, Progress, Stopped, run
 from latent_reenact.webui.session import Desk
 from latent_reenact.webui.studio import Studio
 
@@ -57,17 +57,16 @@ def build(studio: Studio, easel: Easel, desk: Any, badge: Any) -> Any:
                 else:
                     file = gr.update(value=str(now.value), visible=True)
                     yield fragments.video(now.value, "The film"), file, shown, hidden
+        except Stopped:
+            yield fragments.empty("Cancelled. Nothing was kept."), hidden, shown, hidden
         except Trouble as trouble:
             yield fragments.trouble(trouble), hidden, shown, hidden
-
-    def cancelled() -> tuple[Any, ...]:
-        return fragments.empty("Cancelled. Nothing was kept."), gr.update(visible=True), gr.update(visible=False)
 
     add.click(add_frame, desk, row, **QUICK)
     drop.click(drop_frame, desk, row, **QUICK)
     clear.click(clear_frames, desk, row, **QUICK)
-    shooting = shoot.click(make, [desk, seconds, kind, loop, badge], [stage, download, shoot, stop], **OURS)
-    stop.click(cancelled, None, [stage, shoot, stop], cancels=[shooting], **QUIET)
+    shoot.click(make, [desk, seconds, kind, loop, badge], [stage, download, shoot, stop], **OURS)
+    stop.click(lambda desk: desk.stop("film"), [desk], None, queue=False, **QUIET)
     return row
 
 
@@ -87,5 +86,8 @@ def _film(studio: Studio, easel: Easel, desk: Desk, **wishes: Any) -> Iterator[P
     if len(desk.key_frames) < 2:
         raise Trouble("A film needs two key-frames or more.", "Move the sliders, add a key-frame, and again.")
     frames = [easel.moved(desk, settings) for settings in desk.key_frames]
+    sitter, job = desk.sitter, desk.begin("film")
     with about("the film"):
-        yield from run(lambda tell: studio.film(desk.sitter, frames, tell, **wishes), limit_s=studio.limits.job_seconds)
+        yield from run(
+            lambda tell: studio.film(sitter, frames, tell, **wishes), limit_s=studio.limits.job_seconds, job=job
+        )

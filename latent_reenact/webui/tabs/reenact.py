@@ -12,7 +12,7 @@ from latent_reenact.webui import fragments, inputs
 from latent_reenact.webui.inputs import OURS, QUIET
 from latent_reenact.webui.messages import Trouble, about
 from latent_reenact.webui.people import IDENTITY
-from latent_reenact.webui.running import Done, Progress, run
+from latent_reenact.webui.running import Done, Progress, Stopped, run
 from latent_reenact.webui.session import Desk, Sitter
 from latent_reenact.webui.studio import DRIVING, Outcome, Studio, Wishes
 from latent_reenact.webui.tabs.reenact_form import EXAMPLES, Form, lay_out
@@ -53,11 +53,11 @@ def _wire_runs(form: Form, acts: _Acts, desk: Any) -> None:
     wanted = [desk, who.picture, what.kind, what.picture, what.video, *form.wishes]
     shown = [result.stage, result.told, result.after, form.start, form.stop, result.download, result.keep]
     filled = [who.picture, what.picture, what.video, what.kind, what.kinds, who.faces, what.faces]
-    running = form.start.click(acts.reenact, wanted, shown, **OURS)
-    again = form.examples.click(acts.open_example, [desk, form.examples], filled, **QUIET).then(
-        acts.reenact, wanted, shown, **OURS
+    form.start.click(acts.reenact, wanted, shown, **OURS)
+    form.examples.click(acts.open_example, [desk, form.examples], filled, **QUIET).then(
+        acts.reenact, wanted, shown, trigger_mode="multiple", **OURS
     )
-    form.stop.click(_cancelled, None, [result.stage, form.start, form.stop], cancels=[running, again], **QUIET)
+    form.stop.click(acts.stop, [desk], None, queue=False, **QUIET)
 
 
 class _Acts:
@@ -112,6 +112,7 @@ class _Acts:
         who, what, _ = EXAMPLES[index]
         person, driving = self.studio.workspace.sample(who), self.studio.workspace.sample(what)
         desk.subject, desk.driving_face = _pictured(person), 0
+        desk.stop("reenact")
         is_video = driving.suffix == ".mp4"
         kind = "video" if is_video else "picture"
         shown = (gr.skip(), str(driving)) if is_video else (str(driving), gr.skip())
@@ -122,7 +123,7 @@ class _Acts:
     ) -> Iterator[tuple[Any, ...]]:
         if desk.subject.picture is None and desk.subject.identity is None and who:
             desk.subject = _pictured(who)
-        subject, face = desk.subject, desk.driving_face
+        subject, face, job = desk.subject, desk.driving_face, desk.begin("reenact")
         driving = (picture or video) if kind == "picture" else (video or picture)
         wishes = _wishes(take, *ticks)
         yield _busy(Progress(0, None, "starting", 0))
@@ -131,15 +132,22 @@ class _Acts:
                 raise Trouble("There is nothing to imitate yet.", "Choose a driving picture or video.")
             if subject.picture is None and subject.identity is None:
                 raise Trouble("There is nobody to draw yet.", "Choose a picture of a person.")
-            job = run(
+            work = run(
                 lambda tell: self.studio.reenact(subject, Path(driving), face, wishes, tell),
                 limit_s=self.studio.limits.job_seconds,
+                job=job,
             )
             with about(DRIVING):
-                for now in job:
+                for now in work:
                     yield _busy(now) if isinstance(now, Progress) else self._finished(subject, now)
+        except Stopped:
+            yield _nothing(fragments.empty("Cancelled. Nothing was kept."))
         except Trouble as trouble:
-            yield _failed(trouble)
+            yield _nothing(fragments.trouble(trouble))
+
+    @staticmethod
+    def stop(desk: Desk) -> None:
+        desk.stop("reenact")
 
     def _finished(self, subject: Sitter, done: Done[Outcome]) -> tuple[Any, ...]:
         import gradio as gr
@@ -212,14 +220,10 @@ def _busy(now: Progress) -> tuple[Any, ...]:
     return words, "", gr.update(visible=False), *_buttons(True), gr.skip(), gr.skip()
 
 
-def _failed(trouble: Trouble) -> tuple[Any, ...]:
+def _nothing(words: str) -> tuple[Any, ...]:
     import gradio as gr
 
-    return fragments.trouble(trouble), "", gr.update(visible=False), *_buttons(False), gr.skip(), gr.skip()
-
-
-def _cancelled() -> tuple[Any, ...]:
-    return fragments.empty("Cancelled. Nothing was kept."), *_buttons(False)
+    return words, "", gr.update(visible=False), *_buttons(False), gr.skip(), gr.skip()
 
 
 def _buttons(busy: bool) -> tuple[Any, Any]:
