@@ -51,7 +51,7 @@ def about(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Trouble, Stopped, GeneratorExit):
+    except (Trouble, Stopped):
         raise
     except errors.LatentReenactError as error:
         raise explained(error, what) from error

@@ -20,7 +20,7 @@ from latent_reenact.webui.messages import about
 from latent_reenact.webui.session import Sitter
 
 IDENTITY = "the identity picture"
-CUT_PX = 512  # of a face shown beside a result
+_CUT_PX = 512  # of a face shown beside a result
 _MOST_FACES, _FACE_PX = 12, 160
 _FRAMES_WITHOUT_FACE = 25  # that a video may begin with
 
@@ -132,7 +132,7 @@ class People:
         """The sitter's face as the model cuts it, uint8 [S, S, 3]."""
         if sitter.picture is None:
             return self.read(sitter).picture
-        return align(*self.reenactor.align(sitter.picture, face=sitter.face), max(CUT_PX, self.reenactor.resolution))
+        return align(*self.reenactor.align(sitter.picture, face=sitter.face), max(_CUT_PX, self.reenactor.resolution))
 
     def save(self, sitter: Sitter) -> Path:
         """The identity as a file to open again. Raises Trouble."""

@@ -15,7 +15,7 @@ from latent_reenact.editing import film
 from latent_reenact.errors import LatentReenactError, LimitExceededError, UsageError
 from latent_reenact.evaluation.estimators import Estimator
 from latent_reenact.evaluation.one_pair import available_systems, compare_on_pair
-from latent_reenact.face import PasteBack, align
+from latent_reenact.face import PasteBack
 from latent_reenact.face.detect import FaceDetector
 from latent_reenact.media import Provenance, read_image, with_badge, write_image
 from latent_reenact.systems import Reenactor, load
@@ -26,7 +26,7 @@ from latent_reenact.webui.comparing import Compared, laid_out
 from latent_reenact.webui.files import Workspace
 from latent_reenact.webui.limits import Limits
 from latent_reenact.webui.messages import about
-from latent_reenact.webui.people import CUT_PX, IDENTITY, People, file_name
+from latent_reenact.webui.people import IDENTITY, People, file_name
 from latent_reenact.webui.running import Tell
 from latent_reenact.webui.session import Sitter
 
@@ -183,7 +183,7 @@ class Studio:
         """One pair through every system that is installed. Raises Trouble."""
         with about(IDENTITY):
             self.people.check_picture(identity)
-            cut = align(*self.reenactor.align(identity), CUT_PX)
+            cut = self.people.cut(Sitter(identity))
         with about(DRIVING), self.workspace.job_folder() as folder:
             systems = available_systems(clips=self.limits.check(driving))[:_MOST_SYSTEMS]
             loaders = [(name, partial(self._system, name)) for name in systems]

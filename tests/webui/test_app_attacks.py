@@ -29,6 +29,7 @@ from fake_reenactor import SKIN
 
 from latent_reenact.media import read_image, write_image
 
+MEASURE = bool(os.environ.get("LATENT_REENACT_MEASURE"))  # the machine does nothing else: times count
 SECRETS = ("/etc/passwd", "/etc/hostname", "/proc/self/environ", "/proc/self/cmdline", str(Path.home() / ".bashrc"))
 
 
@@ -300,16 +301,17 @@ def test_feature_nobody_gets_what_is_anothers(stub_app: AppProcess, tmp_path: Pa
 # -- row 19: sizes -----------------------------------------------------------------------------------------------
 
 
-def alive_within(app: AppProcess, seconds: float) -> bool:
+def answers_soon(app: AppProcess) -> bool:
+    """Within 2 s, asked on a machine that does nothing else (LATENT_REENACT_MEASURE=1); within 20 s on any."""
     started = time.monotonic()
-    return request(app, "GET", "/config")[0] == 200 and time.monotonic() - started < seconds
+    return request(app, "GET", "/config")[0] == 200 and time.monotonic() - started < (2 if MEASURE else 20)
 
 
 @pytest.mark.parametrize("size", [(1 << 20) + 1, 10 << 20])
 def test_exception_too_large_an_upload(stub_app: AppProcess, size: int) -> None:
     assert upload(stub_app, b"\0" * size)[0] == 413
     assert upload(stub_app, b"\0" * (1 << 20))[0] == 200
-    assert alive_within(stub_app, 20)
+    assert answers_soon(stub_app)
 
 
 def test_exception_endless_and_slow_bodies(stub_app: AppProcess) -> None:
@@ -324,10 +326,10 @@ def test_exception_endless_and_slow_bodies(stub_app: AppProcess) -> None:
         client = socket.create_connection((address.hostname, address.port))
         client.sendall(f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\n{head}".encode())
         lazy.append(client)
-    assert alive_within(stub_app, 20)
+    assert answers_soon(stub_app)
     for client in lazy:
         client.close()
-    assert alive_within(stub_app, 20)
+    assert answers_soon(stub_app)
 
 
 @pytest.mark.parametrize(
@@ -348,14 +350,14 @@ def test_exception_bad_boundaries(stub_app: AppProcess, kind: str, body: bytes) 
     status, answer = request(stub_app, "POST", "/gradio_api/upload", body, {"Content-Type": kind})
     assert 400 <= status < 500 or status == 200, (status, answer[:200])
     assert b"Traceback" not in answer
-    assert alive_within(stub_app, 20)
+    assert answers_soon(stub_app)
 
 
 def test_exception_many_connections_at_once(stub_app: AppProcess) -> None:
     address = urlsplit(stub_app.url)
     idle = [socket.create_connection((address.hostname, address.port)) for _ in range(300)]
     try:
-        assert alive_within(stub_app, 20)
+        assert answers_soon(stub_app)
     finally:
         for client in idle:
             client.close()
@@ -366,7 +368,7 @@ def test_exception_large_json(stub_app: AppProcess) -> None:
     deep = "[" * 100_000 + "]" * 100_000
     status, _ = request(stub_app, "POST", "/gradio_api/call/pose", deep, {"Content-Type": "application/json"})
     assert 400 <= status < 500
-    assert alive_within(stub_app, 20)
+    assert answers_soon(stub_app)
 
 
 # -- who may enter -----------------------------------------------------------------------------------------------
@@ -439,7 +441,8 @@ def test_feature_soak(tmp_path: Path) -> None:
 
     For 30 s after 300 requests have warmed it up, however long those take on a busy machine. LATENT_REENACT_SOAK_S=1200
     and LATENT_REENACT_SOAK_CLIENTS=20 make it the nightly one: then memory may grow by 5 MB in ten minutes, once three
-    minutes have warmed it up, and the 95th of 100 pictures may take three times as long as one alone.
+    minutes have warmed it up. There, and with LATENT_REENACT_MEASURE=1, the 95th of 100 pictures may take three times
+    as long as one alone.
     """
     from latent_reenact.media import VideoWriter
 
@@ -497,7 +500,7 @@ def test_feature_soak(tmp_path: Path) -> None:
         assert growth < (5 * seconds / 600 if seconds >= 600 else 10)
         assert app.threads() < 120
         assert app.open_files() < 200
-        if seconds >= 600:  # on a machine that does nothing else
+        if MEASURE or seconds >= 600:  # on a machine that does nothing else
             assert np.percentile(times, 95) < 3 * max(alone)
         assert not [line for line in app.lines if "Traceback" in line]
 
