@@ -35,14 +35,15 @@ import importlib.util
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import BackendError
 
-# What "auto" tries before plain PyTorch, by the device of the tensor. To switch the C++ back end on for CPUs: ("cpu",).
+# What "auto" tries before plain PyTorch, by the device of the tensor. On CPUs: `auto_compiles_on_cpu` adds C++.
 AUTO: dict[str, tuple[str, ...]] = {"cuda": ("cuda", "triton"), "cpu": ()}
 
 
@@ -127,6 +128,18 @@ class use_backend:
     def __exit__(self, *_: object) -> None:
         global _preferred
         _preferred = self.before
+
+
+@contextmanager
+def auto_compiles_on_cpu() -> Iterator[None]:
+    """Inside, "auto" takes the C++ operators for tensors on the CPU, where there is a compiler: for work so long that
+    their compilation is nothing, such as training."""
+    before = AUTO["cpu"]
+    AUTO["cpu"] = ("cpu",)
+    try:
+        yield
+    finally:
+        AUTO["cpu"] = before
 
 
 def choose(device: str, dtype: torch.dtype, backend: str | None = None, learns_filter: bool = False) -> str:

@@ -200,6 +200,8 @@ def conv2d_resample(
     correlation = weight if flip_weight else weight.flip((2, 3))
 
     if up == 1 and down == 1:
+        if left == right >= 0 and top == bottom >= 0:  # without a padded copy
+            return F.conv2d(x, correlation, padding=(top, left), groups=groups)
         return F.conv2d(_pad_or_crop(x, *pad), correlation, groups=groups)
     if up == 1:  # filter, then a strided convolution: only pixels that stay are computed
         x = upfirdn2d(x, f, padding=pad, backend=backend)

@@ -70,15 +70,43 @@ def load_yaml(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: unreadable file, bad YAML, or whatever `from_dict` finds wrong.
     """
+    values = read_yaml(path)
+    for word in overrides:
+        _override(values, word)
+    return from_dict(cls, values)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file says; a mapping with the key `base` is laid over what that file, beside it, says.
+
+    Raises:
+        ConfigError: unreadable file, bad YAML, or a base that has a base.
+    """
+    values = _parsed(path)
+    if not isinstance(values, dict) or "base" not in values:
+        return values
+    base = _parsed(Path(path).parent / str(values["base"]))
+    if not isinstance(base, dict) or "base" in base:
+        raise ConfigError(f"{path}: base: got {values['base']!r}, expected a config without a base of its own")
+    return _laid_over(base, {key: value for key, value in values.items() if key != "base"})
+
+
+def _parsed(path: str | Path) -> Any:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"cannot read the config {path}: {error.strerror}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
-    for word in overrides:
-        _override(values, word)
-    return from_dict(cls, values)
+
+
+def _laid_over(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
+    """Mappings are merged key by key; anything else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _laid_over(below[key], value) if both else value
+    return merged
 
 
 def _override(values: dict[str, Any], word: str) -> None:

@@ -53,6 +53,34 @@ def test_feature_integer_keys_survive_json() -> None:
     assert from_dict(GeneratorConfig, json.loads(json.dumps(to_dict(config)))) == config
 
 
+def test_feature_base_is_what_a_config_is_laid_over(tmp_path) -> None:
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(RECIPE))
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: base.yaml\nname: mine\ngenerator: {growth: {64: {loop: {batch: 3}}}}\n")
+    mine, theirs = load_yaml(RecipeConfig, path, ["data.portraits=7"]), load_yaml(RecipeConfig, str(BUILTIN))
+    assert (mine.name, mine.data.portraits, mine.generator.growth[64].loop.batch) == ("mine", 7, 3)
+    assert mine.generator.growth[64].loop.images == theirs.generator.growth[64].loop.images
+    assert mine.motion == theirs.motion
+
+
+def test_feature_evening_recipe_makes_the_same_networks() -> None:
+    evening, whole = (load_yaml(RecipeConfig, str(BUILTIN.parent / name)) for name in ("builtin-evening.yaml", BUILTIN))
+    assert evening.generator.generator == whole.generator.generator
+    assert evening.motion.encoder == whole.motion.encoder
+    assert evening.motion.mapper == whole.motion.mapper
+    assert evening.inversion.encoder == whole.inversion.encoder
+    assert evening.folder != whole.folder
+
+
+@pytest.mark.parametrize("base", ["none.yaml", "chain.yaml", "list.yaml", "[1]"])
+def test_exception_base_that_cannot_be_one(tmp_path, base) -> None:
+    (tmp_path / "chain.yaml").write_text("base: list.yaml")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    (tmp_path / "c.yaml").write_text(f"base: {base}")
+    with pytest.raises(ConfigError, match=r"c\.yaml: base|cannot read the config"):
+        load_yaml(RecipeConfig, tmp_path / "c.yaml")
+
+
 def test_feature_overrides(tmp_path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(RECIPE))

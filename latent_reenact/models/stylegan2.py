@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from latent_reenact.custom_ops import conv2d_resample, fused_bias_act, setup_filter, upsample2d
+from latent_reenact.custom_ops import conv2d_resample, fused_bias_act, scaled_bias_act, setup_filter, upsample2d
 from latent_reenact.errors import ConfigError
 from latent_reenact.models.layers import EqualLinear
 
@@ -130,15 +130,18 @@ class ModulatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [B, C_in, H, W], w [B, D] -> [B, C_out, H * up, W * up]."""
+        x, demodulation = self.modulate_and_convolve(x, w)
+        return x if demodulation is None else scaled_bias_act(x, demodulation)
+
+    def modulate_and_convolve(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What `forward` gives before the demodulation [B, C_out], and that; None where there is none left to do."""
         style = self.affine(w)  # [B, C_in]
         scaled = self.scaled_demodulation or not self.demodulate
         weight = self.weight * self.fan_in_gain if scaled else self.weight
         if self.modulation == "weights":
-            return self._modulate_weights(x, style, weight)
+            return self._modulate_weights(x, style, weight), None
         demodulation = self._demodulation(style, weight) if self.demodulate else None  # [B, C_out]
-        x = x * style.to(x.dtype)[:, :, None, None]
-        y = self._convolve(x, weight.to(x.dtype))
-        return y if demodulation is None else y * demodulation.to(y.dtype)[:, :, None, None]
+        return self._convolve(scaled_bias_act(x, style), weight.to(x.dtype)), demodulation
 
     def _convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         f = self.fir if self.up > 1 else None
@@ -171,13 +174,21 @@ class StyledConv(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode) -> Tensor:
-        x = self.conv(x, w)  # [B, C_out, r, r]
-        if noise_mode == "const":
-            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        elif noise_mode == "random":
-            noise = torch.randn(x.shape[0], 1, *x.shape[2:], device=x.device)
-            x = x + (noise * self.noise_strength).to(x.dtype)
+        x, demodulation = self.conv.modulate_and_convolve(x, w)  # [B, C_out, r, r]
+        noise = self._noise(x, noise_mode)
+        if demodulation is not None and self.clamp is None:
+            return scaled_bias_act(x, demodulation, self.bias, noise, act="lrelu")
+        x = x if demodulation is None else scaled_bias_act(x, demodulation)
+        x = x if noise is None else x + noise.to(x.dtype)
         return fused_bias_act(x, self.bias, act="lrelu", clamp=self.clamp)
+
+    def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor | None:
+        """[r, r] or [B, 1, r, r]; None for none."""
+        if noise_mode == "const":
+            return self.noise_const * self.noise_strength
+        if noise_mode == "random":
+            return torch.randn(x.shape[0], 1, *x.shape[2:], device=x.device) * self.noise_strength
+        return None
 
 
 class ToRGB(nn.Module):

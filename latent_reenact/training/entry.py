@@ -7,9 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from latent_reenact.config import load_yaml
+from latent_reenact.config import load_yaml, read_yaml
 from latent_reenact.errors import ConfigError, MissingDependencyError, UsageError
 
 # recipe -> module, config class, class or function that runs it and returns the model folder
@@ -65,12 +63,7 @@ def train(
 
 def recipe_of(path: str | Path) -> str:
     """The name under the key `recipe` of a config file. Raises ConfigError where it is missing or unknown."""
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the config {path}: {error.strerror}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+    values = read_yaml(path)
     name = values.get("recipe") if isinstance(values, dict) else None
     if name not in RECIPES:
         raise ConfigError(f"{path}: recipe: got {name!r}, expected one of {', '.join(RECIPES)}")

@@ -24,6 +24,7 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from latent_reenact.custom_ops import auto_compiles_on_cpu
 from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
 from latent_reenact.training.checkpoints import Checkpoints, read_state, write_state
 from latent_reenact.training.logbook import Logbook
@@ -103,7 +104,8 @@ class Loop:
         if self.seen < self.config.images:
             handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
             try:
-                self._steps()
+                with auto_compiles_on_cpu():
+                    self._steps()
             finally:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)

@@ -8,7 +8,7 @@ import torch
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import refinement
 from latent_reenact.models.pyramid import pyramid_loss
-from latent_reenact.models.refinement import RefinementConfig, refine
+from latent_reenact.models.refinement import RefinementConfig, face_map, refine
 from latent_reenact.models.stylegan2 import GeneratorConfig, StyleGAN2Generator
 
 
@@ -51,6 +51,23 @@ def test_feature_heavy_weights_hold_the_latent(generator) -> None:
     assert spread[1] < 0.1 * spread[0]
 
 
+def test_feature_face_map_is_heaviest_on_the_face() -> None:
+    weight = face_map(64, 4.0)[0, 0]
+    assert weight.mean() == pytest.approx(1, abs=1e-5)
+    assert weight[36, 32] == pytest.approx(5 * float(weight[0, 0]), rel=0.02)  # the nose, and a corner
+    assert face_map(64, 0.0).unique().tolist() == [1.0]
+
+
+def test_feature_face_weight_brings_the_face_nearer(generator) -> None:
+    images, start = pictures(generator, 5), torch.zeros(2, 6, 8)
+    face = face_map(16, 1e4)  # all but nothing round it
+    errors = []
+    for heavy in (0.0, 30.0):
+        refined = refine(generator, images, start, RefinementConfig(steps=30, face_weight=heavy))
+        errors.append(((generator.synthesis(refined) - images).abs() * face).mean())
+    assert errors[1] < 0.95 * errors[0]
+
+
 def test_feature_each_picture_is_refined_as_if_alone(generator) -> None:
     images, start = pictures(generator, 3), torch.zeros(2, 6, 8)
     config = RefinementConfig(steps=5)
@@ -72,7 +89,7 @@ def test_feature_an_embedder_takes_part(generator) -> None:
     assert cosines[1] > cosines[0]
 
 
-@pytest.mark.parametrize("values", [{"steps": -1}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize("values", [{"steps": -1}, {"learning_rate": 0.0}, {"face_weight": -1.0}])
 def test_exception_config_out_of_range(values) -> None:
     with pytest.raises(ConfigError, match="refinement: got"):
         RefinementConfig(**values)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from latent_reenact.config import from_dict
+from latent_reenact.config import from_dict, load_yaml
 from latent_reenact.errors import ConfigError, MissingDependencyError, UsageError
 from latent_reenact.media import read_provenance
 from latent_reenact.training import augment, train
@@ -169,8 +169,7 @@ def test_feature_every_config_of_the_package_is_valid(path) -> None:
     import importlib
 
     module, config, _ = RECIPES[recipe_of(path)]
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    from_dict(getattr(importlib.import_module(f"latent_reenact.training.{module}"), config), values)
+    load_yaml(getattr(importlib.import_module(f"latent_reenact.training.{module}"), config), path)
 
 
 def test_exception_training_on_the_test_seed() -> None:
@@ -213,7 +212,6 @@ def test_exception_training_without_its_extra(tmp_path, monkeypatch) -> None:
 def test_feature_the_config_of_builtin_fits_its_weights() -> None:
     """So that training can go on from the package's own model."""
     from latent_reenact.config import load_yaml
-    from latent_reenact.models import load_networks
 
     config, networks = load_yaml(RecipeConfig, CONFIGS / "builtin.yaml"), load_networks("builtin")
     assert networks["inversion"].encoder.config == config.inversion.encoder
