@@ -211,7 +211,7 @@ def test_exception_training_without_its_extra(tmp_path, monkeypatch) -> None:
 
 def test_feature_the_config_of_builtin_fits_its_weights() -> None:
     """So that training can go on from the package's own model."""
-    from latent_reenact.config import load_yaml
+    from latent_reenact.models import load_networks
 
     config, networks = load_yaml(RecipeConfig, CONFIGS / "builtin.yaml"), load_networks("builtin")
     assert networks["inversion"].encoder.config == config.inversion.encoder
