@@ -118,25 +118,41 @@ def measure_looks(artist: Artist, judge: OutsideJudge, count: int, progress: Pro
     return rows, _sheets(portraits, lines)
 
 
-def measure_frechet(artist: Artist, judges: Judges, count: int, progress: Progress) -> Row:
-    """`count` pictures from z against as many renders, in units of what two such sets of renders differ by."""
+def measure_frechet(artist: Artist, judges: Judges, count: int, progress: Progress) -> list[Row]:
+    """`count` pictures from z against as many renders, in units of what two such sets of renders differ by.
+
+    A second row has pictures from true factors in the place of those from z, where the model has a network for them:
+    what is left there is the synthesis's own, the rest comes with the mapping from z.
+    """
     z_dim, size = artist.generator.config.z_dim, 256
-    features: list[list[np.ndarray]] = [[], [], []]
+    features: dict[str, list[np.ndarray]] = {"z": [], "renders": [], "others": [], "factors": []}
     for start in range(0, count, size):
         n = min(size, count - start)
-        features[0].append(judges.features(artist.from_latents(artist.world.latents("frechet", n, z_dim, start))))
-        for k in (1, 2):  # other portraits than z's, and than each other's
-            factors = artist.world.factors("frechet", n, start + k * count)
-            features[k].append(judges.features(artist.world.pictures(factors)))
+        one, two = (artist.world.factors("frechet", n, start + k * count) for k in (1, 2))  # other portraits than z's
+        features["z"].append(judges.features(artist.from_latents(artist.world.latents("frechet", n, z_dim, start))))
+        features["renders"].append(judges.features(artist.world.pictures(one)))
+        features["others"].append(judges.features(artist.world.pictures(two)))
+        if artist.factors is not None:
+            features["factors"].append(judges.features(artist.from_factors(two)))
         progress(start + n, count, "samples")
-    own, between, ratio = frechet_ratio(*(np.concatenate(part) for part in features))
-    note = (
-        f"features are the judges' own (identity and face reader, last maps averaged), no Inception: {own:.4g} from z, "
-        f"{between:.4g} between two sets of renders, {count} pictures each, constant noise"
-    )
-    text = "Fréchet distance of samples from renders / of two sets of renders, judges' features"
+    all_of = {name: np.concatenate(parts) for name, parts in features.items() if parts}
     bar = FRECHET_BAR if count >= FRECHET_ENOUGH else None
-    return Row(key="looks.frechet_ratio", text=text, value=ratio, bar=bar, ceiling=1.0, note=note)
+    rows = []
+    for origin, key, words in (
+        ("z", "frechet_ratio", "samples"),
+        ("factors", "frechet_factors", "true factors' pictures"),
+    ):
+        if origin not in all_of:
+            continue
+        own, between, ratio = frechet_ratio(all_of[origin], all_of["renders"], all_of["others"])
+        note = (
+            "features are the judges' own (identity and face reader, last maps averaged), no Inception: "
+            f"{own:.4g} from {origin}, {between:.4g} between two sets of renders, {count} pictures each, constant noise"
+        )
+        text = f"Fréchet distance of {words} from renders / of two sets of renders, judges' features"
+        held = bar if origin == "z" else None
+        rows.append(Row(key=f"looks.{key}", text=text, value=ratio, bar=held, ceiling=1.0, note=note))
+    return rows
 
 
 def _factor_rows(

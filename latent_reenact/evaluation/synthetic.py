@@ -104,7 +104,7 @@ def measure(
         key, text = "looks.frechet_ratio", "Fréchet distance with the judges' features"
         rows.append(Row(key=key, text=text, value=None, bar=FRECHET_BAR, note="no judges were given"))
     else:
-        rows.append(measure_frechet(artist, judges, config.samples, progress))
+        rows += measure_frechet(artist, judges, config.samples, progress)
     yield rows, sheets, {}
 
     def invert(picture: np.ndarray) -> np.ndarray:

@@ -127,10 +127,24 @@ def test_shapes_artist_draws_in_batches(world: World, artist: Artist) -> None:
 
 
 def test_feature_frechet_of_a_model_takes_other_portraits(artist: Artist, judges: Judges) -> None:
-    row = measure_frechet(artist, judges, 6, WATCH)
-    assert row.value is not None
-    assert row.value > 1  # an untrained generator
-    assert "no Inception" in row.note
+    rows = measure_frechet(artist, judges, 6, WATCH)
+    assert [row.key for row in rows] == ["looks.frechet_ratio", "looks.frechet_factors"]
+    for row in rows:
+        assert row.value is not None
+        assert row.value > 1  # an untrained generator
+        assert "no Inception" in row.note
+    assert [row.key for row in measure_frechet(replace(artist, factors=None), judges, 4, WATCH)] == [rows[0].key]
+
+
+def test_feature_frechet_of_true_factors_is_the_synthesis_own(world: World, artist: Artist, judges: Judges) -> None:
+    """Where true factors give the very renders, nothing is left of the distance but that of two sets of renders."""
+
+    class Perfect(Artist):
+        def from_factors(self, factors, noise_mode="const") -> np.ndarray:
+            return world.pictures(factors)
+
+    rows = measure_frechet(Perfect(artist.generator, artist.factors, world), judges, 6, WATCH)
+    assert rows[1].value == pytest.approx(1)
 
 
 # ---------------------------------------------------------------- inversion
