@@ -31,6 +31,7 @@ from .native import Native
 
 SOURCES = Path(__file__).parent
 OPERATORS = ("upfirdn2d", "bias_act")
+ON_CPU = (*OPERATORS, "scaled")
 SECONDS = 900  # of one compiler, at most
 
 
@@ -64,8 +65,9 @@ def load(name: str) -> Native:
     reason = missing(name)
     if reason:
         raise BackendError(reason)
-    with ThreadPoolExecutor(len(OPERATORS)) as pool:
-        libraries = list(pool.map(lambda operator: library(SOURCES, name, operator), OPERATORS))
+    operators = ON_CPU if name == "cpu" else OPERATORS
+    with ThreadPoolExecutor(len(operators)) as pool:
+        libraries = list(pool.map(lambda operator: library(SOURCES, name, operator), operators))
     return Native(name, *libraries)
 
 

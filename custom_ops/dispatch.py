@@ -7,6 +7,8 @@ What a back end offers
     "" or one line for people ("no C++ compiler: install g++ or set CXX"). `build.load(name)` compiles or takes from
     the cache, once a process, and raises `latent_reenact.errors.BackendError` with such a line.
 
+    That of "cpu" has two more, `scaled` and its gradient (`native.py`), for `scaled_bias_act`.
+
     upfirdn2d(x, f, up_x, up_y, down_x, down_y, left, right, top, bottom, flip_filter: bool, gain: float) -> y
         x: [B, C, H, W], not empty, of a dtype in `BACKENDS`, contiguous as NCHW or as channels_last (never else).
         f: [kh, kw] contiguous on x's device; float32, or float64 where x is float64. (A filter of one row arrives as

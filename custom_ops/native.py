@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from ctypes import c_double, c_int, c_int64, c_void_p
+from ctypes import c_double, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 
 import torch
@@ -22,15 +22,22 @@ DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 
 UPFIRDN2D = [c_void_p] * 3 + [c_int] * 16 + [c_double, c_int] + [c_int, c_void_p]
 # x, bias, grad, y, dtype, n, step, size, order, act, alpha, gain, clamp
 BIAS_ACT = [c_void_p] * 4 + [c_int] + [c_int64] * 3 + [c_int] * 2 + [c_double] * 3 + [c_int, c_void_p]
+# On CPUs alone. x, y, dtype, b, pixels, c, scale, bias, noise, noise_step, slope, gain, threads; and
+# grad, x, y, dx, dtype, b, pixels, c, scale, slope, gain, d_scale, d_bias, d_noise, threads
+SCALED = [c_void_p] * 2 + [c_int, c_int, c_int64, c_int] + [c_void_p] * 3 + [c_int64, c_float, c_float, c_int]
+SCALED_GRAD = [c_void_p] * 4 + [c_int, c_int, c_int64, c_int, c_void_p, c_float, c_float] + [c_void_p] * 3 + [c_int]
 
 
 class Native:
-    """`upfirdn2d` and `bias_act` of one back end, "cpu" or "cuda"."""
+    """`upfirdn2d` and `bias_act` of one back end, "cpu" or "cuda"; and for "cpu" `scaled` with its gradient."""
 
-    def __init__(self, name: str, upfirdn2d: Path, bias_act: Path) -> None:
+    def __init__(self, name: str, upfirdn2d: Path, bias_act: Path, scaled: Path | None = None) -> None:
         self.name = name
         self._upfirdn2d = _function(upfirdn2d, "upfirdn2d", UPFIRDN2D)
         self._bias_act = _function(bias_act, "bias_act", BIAS_ACT)
+        if scaled is not None:
+            self._scaled = _function(scaled, "scaled", SCALED)
+            self._scaled_grad = _function(scaled, "scaled_grad", SCALED_GRAD)
 
     def upfirdn2d(
         self,
@@ -80,6 +87,35 @@ class Native:
         with _current(x):
             _check(self._bias_act(*pointers, *numbers, *_where(x)), f"bias_act ({self.name})")
         return y
+
+    def scaled(
+        self, x: Tensor, scale: Tensor, bias: Tensor | None, noise: Tensor | None, slope: float, gain: float
+    ) -> Tensor:
+        """lrelu(scale x + noise + bias) gain, as x: [B, C, H, W], float32 or bfloat16, channels_last.
+
+        scale [B, C], bias [C], noise [H, W] or [B, 1, H, W]: float32, contiguous. slope 1: linear.
+        """
+        (b, c, h, w), y = x.shape, torch.empty_like(x)
+        step = h * w if noise is not None and noise.numel() > h * w else 0
+        sizes = (DTYPES[x.dtype], b, h * w, c)
+        used = (scale.data_ptr(), _pointer(bias), _pointer(noise), step, slope, gain, torch.get_num_threads())
+        _check(self._scaled(x.data_ptr(), y.data_ptr(), *sizes, *used), "scaled (cpu)")
+        return y
+
+    def scaled_grad(
+        self, grad: Tensor, x: Tensor, y: Tensor | None, scale: Tensor, slope: float, gain: float, with_noise: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Gradients of x, of scale and bias [B, C], and of the noise [B, 1, H, W], float32.
+
+        grad, y (what `scaled` gave; None: it was linear): as x.
+        """
+        (b, c, h, w), dx = x.shape, torch.empty_like(x)
+        d_scale, d_bias = x.new_empty((2, b, c), dtype=torch.float32).unbind()
+        d_noise = x.new_empty((b, 1, h, w), dtype=torch.float32) if with_noise else None
+        pictures = (grad.data_ptr(), x.data_ptr(), _pointer(y), dx.data_ptr(), DTYPES[x.dtype], b, h * w, c)
+        results = (d_scale.data_ptr(), d_bias.data_ptr(), _pointer(d_noise), torch.get_num_threads())
+        _check(self._scaled_grad(*pictures, scale.data_ptr(), slope, gain, *results), "scaled_grad (cpu)")
+        return dx, d_scale, d_bias, d_noise
 
 
 def _function(path: Path, name: str, arguments: list) -> Callable[..., bytes | None]:

@@ -4,7 +4,6 @@
 // Everything lies channels_last. Arithmetic in float, 16 channels at a time.
 
 #include <algorithm>
-#include <vector>
 
 #include "vectors.h"
 

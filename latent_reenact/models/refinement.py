@@ -83,7 +83,7 @@ def refine(
 def face_map(side: int, face_weight: float) -> Tensor:
     """[1, 1, side, side], mean 1: 1 + face_weight to 1, from the face to its surroundings.
 
-    The face of an aligned picture fills an ellipse from the brows to the chin, wherever FFHQ's alignment put it.
+    FFHQ's alignment puts all faces in about one place: an ellipse, drawn by eye, from above the brows to the chin.
     """
     at = (torch.arange(side) + 0.5) / side
     across, down = (at - 0.5) / 0.27, (at - 0.56) / 0.36

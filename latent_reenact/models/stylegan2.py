@@ -130,8 +130,7 @@ class ModulatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [B, C_in, H, W], w [B, D] -> [B, C_out, H * up, W * up]."""
-        x, demodulation = self.modulate_and_convolve(x, w)
-        return x if demodulation is None else scaled_bias_act(x, demodulation)
+        return scaled_bias_act(*self.modulate_and_convolve(x, w))
 
     def modulate_and_convolve(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor | None]:
         """What `forward` gives before the demodulation [B, C_out], and that; None where there is none left to do."""
@@ -176,11 +175,7 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode) -> Tensor:
         x, demodulation = self.conv.modulate_and_convolve(x, w)  # [B, C_out, r, r]
         noise = self._noise(x, noise_mode)
-        if demodulation is not None and self.clamp is None:
-            return scaled_bias_act(x, demodulation, self.bias, noise, act="lrelu")
-        x = x if demodulation is None else scaled_bias_act(x, demodulation)
-        x = x if noise is None else x + noise.to(x.dtype)
-        return fused_bias_act(x, self.bias, act="lrelu", clamp=self.clamp)
+        return scaled_bias_act(x, demodulation, self.bias, noise, act="lrelu", clamp=self.clamp)
 
     def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor | None:
         """[r, r] or [B, 1, r, r]; None for none."""

@@ -119,17 +119,44 @@ def test_feature_auto_compiles_inside_only(monkeypatch: pytest.MonkeyPatch) -> N
         assert dispatch.choose("cpu", torch.float32) == "reference"
 
 
-def test_fail_unknown_activation() -> None:
+def test_feature_clamp_and_no_scale_go_step_by_step() -> None:
+    x = torch.tensor([3.0, -3.0]).reshape(1, 2, 1, 1).contiguous(memory_format=LAST)
+    with auto_compiles_on_cpu():
+        clamped = scaled_bias_act(x, torch.ones(1, 2), act="lrelu", clamp=1.0)
+        unscaled = scaled_bias_act(x, None, torch.tensor([1.0, 0.0]))
+    assert clamped.flatten().tolist() == pytest.approx([1.0, -0.6 * 2**0.5])
+    assert unscaled.flatten().tolist() == [4.0, -3.0]
+
+
+@compiled
+def test_exception_auto_falls_back_where_the_pass_does_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise BackendError("the compiler said no")
+
+    monkeypatch.delenv("LATENT_REENACT_OPS", raising=False)
+    for memory in ("_loaded", "_failed"):
+        monkeypatch.setattr(dispatch, memory, {})
+    monkeypatch.setattr(dispatch, "_warned", set())
+    monkeypatch.setattr(build, "load", broken)
+    x, scale = torch.randn(1, 2, 3, 3).contiguous(memory_format=LAST), torch.randn(1, 2)
+    with auto_compiles_on_cpu(), pytest.warns(UserWarning, match="plain PyTorch is used"):
+        y = scaled_bias_act(x, scale)
+    assert y.equal(x * scale[:, :, None, None])
+    with pytest.raises(BackendError, match="'auto' uses what works here"):
+        scaled_bias_act(x, scale, backend="cpu")
+
+
+def test_exception_unknown_activation() -> None:
     with pytest.raises(ValueError, match="expected linear or lrelu"):
         scaled_bias_act(torch.ones(1, 1, 1, 1), torch.ones(1, 1), act="relu")
 
 
-def test_fail_forced_on_the_wrong_device() -> None:
+def test_exception_forced_on_the_wrong_device() -> None:
     with pytest.raises(BackendError, match="'auto'"):
         scaled_bias_act(torch.ones(1, 1, 1, 1), torch.ones(1, 1), backend="cuda")
 
 
-def test_corner_what_one_pass_does_not_take() -> None:
+def test_feature_what_one_pass_does_not_take() -> None:
     """Doubles, and pictures that lie plane by plane, go step by step; so does nothing at all."""
     for x in (torch.randn(2, 3, 4, 4, dtype=torch.float64), torch.randn(2, 3, 4, 4), torch.randn(0, 3, 4, 4)):
         scale, bias = torch.randn(len(x), 3), torch.randn(3)
