@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -12,6 +13,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from latent_reenact.errors import ConfigError
+from latent_reenact.models.fast_synthesis import has_bf16
 from latent_reenact.models.memory import keep_freed_memory
 
 _PATIENCE = timedelta(hours=12)  # of processes that wait for one that prepares data
@@ -27,14 +29,17 @@ class RunConfig:
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int | Literal["auto"] = "auto"  # a node; on the CPU: processes
     nodes: int = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
 
     def launch(self) -> Fabric:
-        """Start (or join) the processes. Raises ConfigError where the precision is not to be had."""
+        """Start (or join) the processes, in bf16-mixed for "auto" where that is not slower than 32-true.
+
+        Raises ConfigError where the precision is not to be had.
+        """
         on_cpu = self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
         if on_cpu and self.precision == "16-mixed":
             raise ConfigError(
-                "precision: got '16-mixed' on a CPU, which cannot train in it; give bf16-mixed or 32-true"
+                "precision: got '16-mixed' on a CPU, which cannot train in it; give auto, bf16-mixed or 32-true"
             )
         devices: int | str = self.devices
         if "LOCAL_WORLD_SIZE" in os.environ:
@@ -53,7 +58,16 @@ class RunConfig:
             devices=devices,
             num_nodes=self.nodes,
             strategy=strategy,
-            precision=self.precision,
+            precision=_fast_precision(on_cpu) if self.precision == "auto" else self.precision,
         )
         fabric.launch()
         return fabric
+
+
+def _fast_precision(on_cpu: bool) -> Literal["32-true", "bf16-mixed"]:
+    """A processor without bfloat16 emulates it: ten times slower than float32 in convolutions."""
+    if has_bf16() if on_cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        warnings.warn("no bfloat16 in this processor: training runs in float32 (run.precision=32-true)", stacklevel=3)
+    return "32-true"

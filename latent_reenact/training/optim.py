@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError
+from latent_reenact.models.fast_synthesis import has_bf16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +122,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """The nearest matrices with singular values near 1, by a quintic iteration in bf16. [..., rows, columns]."""
+    """The nearest matrices with singular values near 1, by a quintic iteration. [..., rows, columns].
+
+    In bfloat16, which is precise enough for it; in float32 on processors that would have to emulate bfloat16.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16()
+    x = matrices.float() if matrices.device.type == "cpu" and not has_bf16() else matrices.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError, DivergedError, InterruptedRunError
 from latent_reenact.models.pyramid import pyramid_loss
+from latent_reenact.training import machine, optim
 from latent_reenact.training.loop import Loop, LoopConfig
 from latent_reenact.training.losses.pictures import psnr
 from latent_reenact.training.machine import RunConfig
@@ -163,10 +165,14 @@ def test_feature_a_phase_trains_its_part_alone(tmp_path) -> None:
     assert all(p.requires_grad for p in stage.module.parameters())
 
 
-def test_feature_muon_update_is_nearly_orthogonal() -> None:
-    singular = torch.linalg.svdvals(orthogonalize(torch.randn(16, 40)).float())
-    assert singular.min() > 0.5
-    assert singular.max() < 1.4
+def test_feature_muon_update_is_nearly_orthogonal(monkeypatch) -> None:
+    for processor_has_it, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(optim, "has_bf16", lambda has=processor_has_it: has)
+        update = orthogonalize(torch.randn(16, 40))
+        singular = torch.linalg.svdvals(update.float())
+        assert update.dtype == dtype
+        assert singular.min() > 0.5
+        assert singular.max() < 1.4
 
 
 def test_feature_muon_takes_convolutions() -> None:
@@ -232,6 +238,15 @@ def test_exception_numbers_out_of_range() -> None:
 def test_exception_half_precision_on_the_cpu() -> None:
     with pytest.raises(ConfigError, match="bf16-mixed or 32-true"):
         RunConfig(accelerator="cpu", precision="16-mixed").launch()
+
+
+@pytest.mark.parametrize(("processor_has_it", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_feature_auto_precision_is_the_faster_one(monkeypatch, processor_has_it: bool, expected: str) -> None:
+    monkeypatch.setattr(machine, "has_bf16", lambda: processor_has_it)
+    said = nullcontext() if processor_has_it else pytest.warns(UserWarning, match="training runs in float32")
+    with said:
+        fabric = RunConfig(accelerator="cpu").launch()
+    assert fabric.strategy.precision.precision == expected
 
 
 def test_exception_checkpoint_of_another_optimiser(tmp_path) -> None:
