@@ -5,7 +5,8 @@ needs no picture: where a model has a table of shifts, sliders move w_plus itsel
 
     w_plus = M(identity, motion) + shift(wanted) - shift(current),    shift(c) = sum over k of a_k c_k + b_k c_k²
 
-and elsewhere they move the motion code: M(identity, motion + encode(wanted) - encode(current)).
+and elsewhere they move the motion code: M(identity, motion + encode(wanted) - encode(current)). Where w of the world's
+faces tells what they do, a table may say how: drawn(w) = D w + d, in the controls' scales.
 
 Legend: B batch, K controls, L n_styles, N motion_dim, D w_dim.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError
@@ -35,11 +37,13 @@ class ControlShiftsConfig:
     rest: tuple[str, ...]  # a row a layer: from the mapper's face at rest to one that is
     linear: tuple[str, ...]  # a row a control: a_k, for a control as large as its scale
     square: tuple[str, ...]  # a row a control: b_k
+    drawn: tuple[str, ...] = ()  # a row a control, with d as its last number; models without a second reading need none
 
     @classmethod
-    def of(cls, rest: Tensor, linear: Tensor, square: Tensor) -> ControlShiftsConfig:
-        """rest [L, D], linear and square [K, D]."""
-        return cls(rest=_written(rest), linear=_written(linear), square=_written(square))
+    def of(cls, rest: Tensor, linear: Tensor, square: Tensor, drawn: Tensor | None = None) -> ControlShiftsConfig:
+        """rest [L, D], linear and square [K, D], drawn [K, D + 1]."""
+        read = () if drawn is None else _written(drawn)
+        return cls(rest=_written(rest), linear=_written(linear), square=_written(square), drawn=read)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,10 @@ class MotionControlConfig:
             expected = self.n_styles, len(self.controls), len(self.controls)
             if got != expected:
                 raise ConfigError(f"shifts: got {got} rows, expected {expected}: a layer's each, and a control's twice")
+            if len(self.shifts.drawn) not in (0, len(self.controls)):
+                raise ConfigError(
+                    f"shifts.drawn: got {len(self.shifts.drawn)} rows, expected {len(self.controls)} or none"
+                )
 
     def limits(self, control: str) -> tuple[float, float]:
         """What a control may be set to."""
@@ -73,6 +81,7 @@ class MotionControl(nn.Module):
 
     Attributes:
         has_shifts: whether sliders move w_plus rather than the motion code.
+        reads_w: whether `drawn` is there.
     """
 
     Config = MotionControlConfig
@@ -93,6 +102,12 @@ class MotionControl(nn.Module):
             self.register_buffer(name, _read(getattr(config.shifts, name), name), persistent=False)
         if config.shifts is not None and len({self.rest.shape[1], self.linear.shape[1], self.square.shape[1]}) > 1:
             raise ConfigError("shifts: got tables of several widths, expected all of w_dim columns")
+        self.reads_w = config.shifts is not None and bool(config.shifts.drawn)
+        self.drawn_table: Tensor
+        if config.shifts is not None and config.shifts.drawn:
+            self.register_buffer("drawn_table", _read(config.shifts.drawn, "drawn"), persistent=False)
+            if self.drawn_table.shape[1] != self.linear.shape[1] + 1:
+                raise ConfigError("shifts.drawn: expected one column more than the other tables have")
 
     @property
     def rows(self) -> int:
@@ -112,6 +127,11 @@ class MotionControl(nn.Module):
         """controls [B, K] -> how far they take w from a face at rest, [B, 1, D]; for a control that has shifts."""
         x = controls / self.scale
         return (x @ self.linear + x.square() @ self.square)[:, None]
+
+    def drawn(self, w_plus: Tensor) -> Tensor:
+        """What the faces of w_plus [B, L, D] do, as their mean w shows it: controls [B, K], in their own units."""
+        table = self.drawn_table
+        return F.linear(w_plus.mean(1), table[:, :-1], table[:, -1]) * self.scale
 
     def moved(
         self, mapper: Mapper, identity: Tensor, motion: Tensor, current: Tensor, wanted: Tensor

@@ -66,13 +66,17 @@ def load(model: str | Path = "builtin", *, device: str = "auto", system: System 
     return _SYSTEMS[chosen](folder, networks, found.name)
 
 
-def _latent(folder: ModelFolder, networks: Networks, name: str) -> LatentReenactor:
+def latent(folder: ModelFolder, networks: Networks, name: str, *, second_reading: bool = True) -> LatentReenactor:
+    """The method with the networks of a folder. Errors as `load`.
+
+    second_reading: False leaves it out where the folder asks for one.
+    """
     used = {name: networks[name] for name in networks if name in LatentNetworks.__dataclass_fields__}
     try:
         parts = LatentNetworks(**used)  # type: ignore[arg-type]
     except TypeError:
         raise _other_networks(folder, networks, "latent") from None
-    if "second_reading" in folder.config:
+    if second_reading and "second_reading" in folder.config:
         parts = _with_second_reading(folder, networks, parts)
     refinement = from_dict(RefinementConfig, folder.config.get("refinement", {"steps": 0}), where="refinement: ")
     return LatentReenactor(parts, name=name, framing=_framing(folder), refinement=refinement)
@@ -93,7 +97,7 @@ def _with_second_reading(folder: ModelFolder, networks: Networks, parts: LatentN
             f"{folder.path}: a second reading needs {wanted}, got {got}; take second_reading out of its config.json, "
             "or put the missing network there"
         )
-    encoder, mapper, control = read_twice(encoder, mapper, control, reader, config)
+    encoder, mapper, control = read_twice(encoder, mapper, control, reader, parts.generator.mapping.w_avg, config)
     return replace(parts, motion_encoder=encoder, mapper=mapper, control=control)
 
 
@@ -104,7 +108,7 @@ def _latent_units(folder: ModelFolder, networks: Networks, name: str) -> LatentR
         raise _other_networks(folder, networks, "latent-units")
     reader = _unit_reader(folder, networks, encoder).to(next(encoder.parameters()).device)
     motion = UnitMotion(reader, encoder).eval().requires_grad_(False)
-    return _latent(folder, {**networks, "motion_encoder": motion}, name)
+    return latent(folder, {**networks, "motion_encoder": motion}, name)
 
 
 def _unit_reader(folder: ModelFolder, networks: Networks, encoder: UnitMotionEncoder) -> OwnUnits | OfficialUnits:
@@ -132,7 +136,7 @@ def _linear(folder: ModelFolder, networks: Networks, name: str) -> LinearReenact
 
 
 _SYSTEMS: dict[str, Callable[[ModelFolder, Networks, str], Reenactor]] = {
-    "latent": _latent,
+    "latent": latent,
     "latent-units": _latent_units,
     "linear": _linear,
 }

@@ -2,7 +2,8 @@
 
 The mapping from factors gives the exact w of any person with any sliders, so that the shifts of `models/control.py` are
 a least-squares fit: w of people with random sliders, less w of the same people at rest. The mapper's face at rest is
-not quite one; how far it is off is averaged over people whose rendered portraits were inverted as users' are.
+not quite one; how far it is off is averaged over people whose rendered portraits were inverted as users' are. What w
+shows of the sliders is a least-squares fit too, over portraits as the world draws them.
 
 Legend: P people, S settings of the sliders, K sliders, D w_dim.
 """
@@ -29,7 +30,9 @@ from latent_reenact.models import (
 from latent_reenact.synthface import Factors, Mesh, Renderer, conditioning, load_mesh, sample
 from latent_reenact.synthface.controls import CONTROL_RANGES, control_columns, motion_of
 from latent_reenact.synthface.factors import Motion
-from latent_reenact.systems import LatentReenactor, load
+from latent_reenact.systems import LatentReenactor
+from latent_reenact.systems.loading import latent
+from latent_reenact.training.shards.motion import motion_vector
 from latent_reenact.training.targets import least_squares
 from latent_reenact.weights import ModelFolder, resolve
 
@@ -43,7 +46,7 @@ class ShiftsFitConfig:
 
     seed: int = 1  # of the people: those that the model was trained on
     people: int = 300
-    settings: int = 40  # of the sliders, for each of them
+    settings: int = 40  # of the sliders, for each of them; people × settings portraits tell what w shows
     inverted: int = 96  # people whose inversions are compared with the truth
 
     def __post_init__(self) -> None:
@@ -83,13 +86,16 @@ def add_shifts(
     source = ModelFolder(resolve(model))
     networks = load_networks(source.path)
     factors, control = networks.get("factors"), networks.get("control")
-    reenactor = load(source.path, device="cpu")
-    fitting = isinstance(factors, FactorMapping) and isinstance(control, MotionControl)
-    if not (fitting and isinstance(reenactor, LatentReenactor)):
+    if not (
+        source.config.get("system") == "latent"
+        and isinstance(factors, FactorMapping)
+        and isinstance(control, MotionControl)
+    ):
         raise ConfigError(f"{model}: got networks {', '.join(networks)}; shifts need a latent model's factors, control")
-    linear, square = fit_curves(factors, control, mesh, config)  # type: ignore[arg-type]
-    rest = fit_rest(reenactor, factors, mesh, config)  # type: ignore[arg-type]
-    networks["control"] = with_shifts(control, ControlShiftsConfig.of(rest, linear, square))  # type: ignore[arg-type]
+    plain = latent(source, networks, source.name, second_reading=False)  # which may want the table that is fitted here
+    linear, square = fit_curves(factors, control, mesh, config)
+    rest, drawn = fit_rest(plain, factors, mesh, config), fit_drawn(factors, control, mesh, config)
+    networks["control"] = with_shifts(control, ControlShiftsConfig.of(rest, linear, square, drawn))
     about = {name: value for name, value in source.config.items() if name not in ("format", "networks")}
     save_networks(out, networks, about | dict(more or {}))
 
@@ -130,6 +136,18 @@ def fit_rest(reenactor: LatentReenactor, factors: FactorMapping, mesh: Mesh, con
     still = control.encode(torch.zeros(1, len(control.config.controls)))
     drawn = networks.mapper(torch.tensor(np.stack([code.w_plus for code in codes])), still)  # [P, L, D]
     return (exact_w(factors, mesh, [at_rest(one) for one in people])[:, None] - drawn).mean(0)
+
+
+@torch.no_grad()
+def fit_drawn(factors: FactorMapping, control: MotionControl, mesh: Mesh, config: ShiftsFitConfig) -> Tensor:
+    """The table `drawn` of `ControlShiftsConfig`, float32 [K, D + 1]."""
+    portraits = _people(config, config.people * config.settings)
+    w = torch.cat([exact_w(factors, mesh, portraits[i : i + 1000]) for i in range(0, len(portraits), 1000)])  # [P S, D]
+    done = torch.tensor(np.stack([motion_vector(one) for one in portraits])).float()
+    columns = [control_columns(name) for name in control.config.controls]
+    x = torch.stack([done[:, column].mean(1) for column in columns], 1) / control.scale.cpu()  # [P S, K]
+    table = least_squares(w - w.mean(0), x - x.mean(0), _RIDGE).T  # [K, D]
+    return torch.cat([table, (x.mean(0) - table @ w.mean(0))[:, None]], dim=1)
 
 
 def random_settings(names: Sequence[str], shape: tuple[int, int], seed: int) -> np.ndarray:

@@ -21,8 +21,8 @@ from latent_reenact.models import (
 
 L, D, N = 3, 4, 2
 CONFIG = MotionControlConfig(controls=("yaw_deg", "smile"), scales=(15.0, 0.3), n_styles=L, motion_dim=N, hidden=4)
-REST, LINEAR, SQUARE = torch.randn(L, D), torch.randn(2, D), torch.randn(2, D)
-SHIFTED = replace(CONFIG, shifts=ControlShiftsConfig.of(REST, LINEAR, SQUARE))
+REST, LINEAR, SQUARE, DRAWN = torch.randn(L, D), torch.randn(2, D), torch.randn(2, D), torch.randn(2, D + 1)
+SHIFTED = replace(CONFIG, shifts=ControlShiftsConfig.of(REST, LINEAR, SQUARE, DRAWN))
 
 
 def mapper() -> MotionMapper:
@@ -43,6 +43,15 @@ def test_feature_every_slider_moves_w_along_its_own_curve() -> None:
     yaw, smile, both = control.shift(asked)[:, 0]
     torch.testing.assert_close(yaw, 2 * LINEAR[0] + 4 * SQUARE[0], atol=6e-3, rtol=0)
     torch.testing.assert_close(both, yaw + smile)
+
+
+def test_feature_w_shows_what_its_face_does() -> None:
+    control, w_plus = MotionControl(SHIFTED), torch.randn(2, L, D)
+    expected = (w_plus.mean(1) @ DRAWN[:, :D].T + DRAWN[:, D]) * torch.tensor([15.0, 0.3])
+    torch.testing.assert_close(control.drawn(w_plus), expected, atol=5e-2, rtol=0)
+    assert SHIFTED.shifts is not None
+    assert control.reads_w
+    assert not MotionControl(replace(SHIFTED, shifts=replace(SHIFTED.shifts, drawn=()))).reads_w
 
 
 def test_feature_what_is_asked_less_what_is_there() -> None:
@@ -90,6 +99,7 @@ def test_feature_shifts_survive_a_model_folder(tmp_path) -> None:
         ({"linear": ("1 2 3 4", "1 2 3 x")}, "shifts.linear"),
         ({"square": ("1 2 3 4", "1 2 3 9999999")}, "shifts.square"),
         ({"square": ("1 2", "3 4")}, "several widths"),
+        ({"drawn": ("1 2 3 4", "1 2 3 4")}, "drawn: expected one column more"),
     ],
 )
 def test_exception_a_table_that_is_none(table: dict[str, tuple[str, ...]], match: str) -> None:
@@ -102,3 +112,5 @@ def test_exception_rows_that_are_too_few() -> None:
     assert SHIFTED.shifts is not None
     with pytest.raises(ConfigError, match="expected \\(3, 2, 2\\)"):
         replace(SHIFTED, shifts=replace(SHIFTED.shifts, rest=SHIFTED.shifts.rest[:2]))
+    with pytest.raises(ConfigError, match=r"drawn: got 1 rows, expected 2 or none"):
+        replace(SHIFTED, shifts=replace(SHIFTED.shifts, drawn=SHIFTED.shifts.drawn[:1]))

@@ -20,7 +20,8 @@ def reenactor(kind: str) -> LatentReenactor:
     networks = tiny.networks()
     if kind != "codes":
         torch.manual_seed(5)
-        table = ControlShiftsConfig.of(*(torch.randn(rows, tiny.D) for rows in (tiny.L, 2, 2)))
+        tables = (torch.randn(rows, tiny.D) for rows in (tiny.L, 2, 2))
+        table = ControlShiftsConfig.of(*tables, 0.1 * torch.randn(2, tiny.D + 1))
         control = MotionControl(replace(networks.control.config, shifts=table))
         control.load_state_dict(networks.control.state_dict())
         networks = replace(networks, control=control.eval())
@@ -28,7 +29,8 @@ def reenactor(kind: str) -> LatentReenactor:
         reader = FaceReader(FaceReaderConfig(input_size=32, body=tiny.BODY, heat_width=4, fold=1)).eval()
         config = SecondReadingConfig(controls=("smile",), gains=(1.0,))
         reader.motion_mean.fill_(0.5)  # a broad smile, whatever it sees
-        twice = read_twice(networks.motion_encoder, networks.mapper, networks.control, reader, config)
+        parts, average = (networks.motion_encoder, networks.mapper, networks.control), networks.generator.mapping.w_avg
+        twice = read_twice(*parts, reader, average, config)
         networks = replace(networks, **dict(zip(("motion_encoder", "mapper", "control"), twice, strict=True)))
     return LatentReenactor(networks, name="tiny", framing=1.12, detector=tiny.CentreDetector())
 

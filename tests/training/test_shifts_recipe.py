@@ -17,6 +17,7 @@ import latent_reenact
 from latent_reenact.config import load_yaml
 from latent_reenact.errors import ConfigError
 from latent_reenact.models import (
+    ControlShiftsConfig,
     FaceReader,
     FaceReaderConfig,
     FactorMapping,
@@ -38,7 +39,9 @@ from latent_reenact.training.shifts import (
     at_rest,
     exact_w,
     fit_curves,
+    fit_drawn,
     random_settings,
+    with_shifts,
 )
 
 NAMES = ("yaw_deg", "pitch_deg", "smile", "blink_left")
@@ -104,6 +107,11 @@ def test_feature_a_model_that_reads_twice(folder, tmp_path) -> None:
     config = (tmp_path / "model" / "config.json").read_bytes()
     add_shifts(tmp_path / "model", tmp_path / "again", tiny_mesh(), fit)
     assert (tmp_path / "again" / "config.json").read_bytes() == config
+    save_networks(tmp_path / "early", {**networks, "face_reader": reader}, {**tiny.ABOUT, **twice})
+    with pytest.raises(ConfigError, match="recipe shifts"):
+        load(tmp_path / "early", device="cpu")
+    add_shifts(tmp_path / "early", tmp_path / "early", tiny_mesh(), fit)
+    assert (tmp_path / "early" / "config.json").read_bytes() == config
     save_networks(tmp_path / "blind", networks, {**tiny.ABOUT, **twice})
     with pytest.raises(ConfigError, match="a second reading needs face_reader"):
         load(tmp_path / "blind", device="cpu")
@@ -122,6 +130,20 @@ def test_feature_sliders_go_where_the_world_says() -> None:
             x = value / sliders.scale[k]
             wrong = moved - (linear[k] * x + square[k] * x**2)
             assert wrong.mean(0).square().mean() < 0.2 * moved.square().mean(), name
+
+
+def test_feature_w_shows_the_sliders() -> None:
+    """Of people that the fit has not seen; this mapping is random and narrow, so that w shows a part of it."""
+    mesh, mapping, sliders = tiny_mesh(), factor_mapping(), control()
+    drawn = fit_drawn(mapping, sliders, mesh, ShiftsFitConfig(people=20, settings=30))
+    shifts = ControlShiftsConfig.of(torch.zeros(tiny.L, tiny.D), torch.zeros(4, tiny.D), torch.zeros(4, tiny.D), drawn)
+    people = [sample(2, i) for i in range(300)]
+    with torch.no_grad():
+        w_plus = exact_w(mapping, mesh, people)[:, None].expand(-1, tiny.L, -1)
+        read = with_shifts(sliders, shifts).drawn(w_plus)
+    for k, name in enumerate(("yaw_deg", "pitch_deg")):
+        true = torch.tensor([getattr(one.motion, name) for one in people])
+        assert torch.corrcoef(torch.stack([read[:, k], true.float()]))[0, 1] > 0.3, name
 
 
 def test_feature_settings_move_one_slider_or_several() -> None:
