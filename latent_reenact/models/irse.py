@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latent_reenact.errors import ConfigError
@@ -44,6 +45,18 @@ class SqueezeExcitation(nn.Module):
         return x * torch.sigmoid(self.fc2(squeezed))
 
 
+class NarrowPointwise(nn.Conv2d):
+    """A strided 1 × 1 convolution of fewer than 8 channels.
+
+    PyTorch's own writes past its memory when it is trained channels_last on processors with AVX2 alone, and ends the
+    process (uxlfoundation/oneDNN#6035).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, across = self.stride
+        return F.conv2d(x[:, :, ::down, ::across], self.weight, self.bias)
+
+
 class ResidualUnit(nn.Module):
     """BN, conv, PReLU, strided conv, BN, SE, beside a shortcut."""
 
@@ -53,8 +66,9 @@ class ResidualUnit(nn.Module):
         if c_in == c_out:
             self.shortcut_layer = nn.MaxPool2d(1, stride)
         else:
+            pointwise = nn.Conv2d if c_in >= 8 else NarrowPointwise
             self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(c_in, c_out, 1, stride, bias=False),
+                pointwise(c_in, c_out, 1, stride, bias=False),
                 nn.BatchNorm2d(c_out),
             )
         self.res_layer = nn.Sequential(
