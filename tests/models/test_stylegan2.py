@@ -98,7 +98,8 @@ def test_golden_gradients(name, ada, rosinality64) -> None:
     gy = vec(f"grads/{name}/gy", (2, 3, 64, 64))
     (gradient,) = torch.autograd.grad((generator.synthesis(w_plus) * gy).sum(), w_plus)
     generator.set_modulation("activations")
-    assert_close(gradient, GRADIENTS[f"{name}.dwplus"], rel_l2={"ada_g64": 2e-5, "rosinality_64": 2e-3}[name])
+    as_upstream = name == "ada_g64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    assert_close(gradient, GRADIENTS[f"{name}.dwplus"], rel_l2=2e-5 if as_upstream else 2e-3)
 
 
 def test_shapes() -> None:
