@@ -133,6 +133,12 @@ class MotionControl(nn.Module):
         table = self.drawn_table
         return F.linear(w_plus.mean(1), table[:, :-1], table[:, -1]) * self.scale
 
+    @property
+    def expressions_in_w(self) -> Tensor:
+        """Directions in w [M, D] that `drawn` reads the expressions along, one each."""
+        rows = [k for k, name in enumerate(self.config.controls) if not name.endswith("_deg")]
+        return self.drawn_table[rows, :-1]
+
     def moved(
         self, mapper: Mapper, identity: Tensor, motion: Tensor, current: Tensor, wanted: Tensor
     ) -> tuple[Tensor, Tensor]:

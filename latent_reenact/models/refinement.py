@@ -6,6 +6,10 @@ Image2StyleGAN, arXiv 1904.03189). What is minimised over w_plus:
     pyramid(G(w_plus), picture) + a (1 - cos of identities) + b |w_plus - start|² + c |w_plus - its mean over layers|²
 
 The last two keep w_plus where mapper and directions know their way. The first looks at the face more than round it.
+An expression is the encoder's to read, whose latents the mapper has learnt to change: what the optimisation adds to it
+comes back in every picture that is driven. Held directions, orthonormal rows q, take that out after each step:
+
+    w_plus <- w_plus - sum over q of (q . mean over layers of (w_plus - start)) q
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ class RefinementConfig:
     start_weight: float = 0.05
     layers_weight: float = 0.5
     face_weight: float = 4.0  # added to the weight of a pixel, 1, where an aligned picture has its face
+    hold_expressions: bool = False  # leave them as the encoder read them; needs sliders with the table `drawn`
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.learning_rate <= 0:
@@ -49,6 +54,7 @@ def refine(
     start: Tensor,
     config: RefinementConfig,
     identity: nn.Module | None = None,
+    held: Tensor | None = None,
 ) -> Tensor:
     """w_plus whose picture is nearer to `images` than that of `start`.
 
@@ -57,6 +63,7 @@ def refine(
         images: [B, 3, R, R] in [-1, 1], at the generator's resolution.
         start: w_plus [B, L, D] of an encoder.
         identity: an embedder of aligned faces; without it that term is left out.
+        held: directions in w [M, D], independent of each other, along which the mean over layers stays where it is.
 
     Returns:
         [B, L, D]; `start` where there are no steps.
@@ -64,6 +71,7 @@ def refine(
     start = start.detach().clone()
     half = images.device.type == "cpu" and has_bf16()
     weight = face_map(images.shape[-1], config.face_weight).to(images)
+    basis = None if held is None else torch.linalg.qr(held.T.to(start))[0]  # [D, M]
     with torch.enable_grad():
         w_plus = start.clone().requires_grad_(True)
         adam = _Adam(w_plus)
@@ -77,6 +85,8 @@ def refine(
             loss = loss + config.layers_weight * (w_plus - w_plus.mean(1, keepdim=True)).square().mean()
             (gradient,) = torch.autograd.grad(loss * len(images), w_plus)  # each sample as if it were alone
             adam.step(gradient, config.learning_rate * _rate(step, config.steps))
+            if basis is not None:
+                w_plus.data -= ((w_plus.data - start).mean(1, keepdim=True) @ basis) @ basis.T
     return w_plus.detach()
 
 

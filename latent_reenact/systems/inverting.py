@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latent_reenact.errors import UsageError
+from latent_reenact.errors import ConfigError, UsageError
 from latent_reenact.models import (
     MotionControl,
     MotionEncoder,
@@ -50,6 +50,8 @@ class Inverter:
         cutter: makes tensors of cut faces. name: of the model, written into identities.
         refinement: of what the encoder finds; none by default.
 
+    Raises ConfigError where expressions shall be held and no table of the sliders tells what they are.
+
     Attributes:
         estimates: draws what an inversion looks at on its way, in float32: in bfloat16 latents would be off by 1.5 %.
     """
@@ -59,6 +61,14 @@ class Inverter:
     ) -> None:
         self._networks, self._cutter, self._name = networks, cutter, name
         self._refinement = refinement or RefinementConfig(steps=0)
+        self._held: Tensor | None = None
+        if self._refinement.hold_expressions:
+            if networks.control is None or not networks.control.reads_w:
+                raise ConfigError(
+                    "refinement.hold_expressions: got a model without sliders, or whose shifts lack the table drawn; "
+                    "expected one that has it (recipe shifts)"
+                )
+            self._held = networks.control.expressions_in_w
         self._device = next(networks.generator.parameters()).device
         self.estimates = FastestSynthesis(networks.generator.synthesis, "fp32")
 
@@ -135,7 +145,8 @@ class Inverter:
             self.estimates.start()
             draw = self.estimates
         w_plus = networks.inversion.invert(images, draw=draw)
-        return refine(networks.generator, self._at_resolution(images), w_plus, config, networks.identity)
+        images = self._at_resolution(images)
+        return refine(networks.generator, images, w_plus, config, networks.identity, self._held)
 
     def _at_resolution(self, images: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(images, (self._resolution, self._resolution))

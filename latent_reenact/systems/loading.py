@@ -66,19 +66,21 @@ def load(model: str | Path = "builtin", *, device: str = "auto", system: System 
     return _SYSTEMS[chosen](folder, networks, found.name)
 
 
-def latent(folder: ModelFolder, networks: Networks, name: str, *, second_reading: bool = True) -> LatentReenactor:
+def latent(folder: ModelFolder, networks: Networks, name: str, *, has_table: bool = True) -> LatentReenactor:
     """The method with the networks of a folder. Errors as `load`.
 
-    second_reading: False leaves it out where the folder asks for one.
+    has_table: False leaves out what wants the sliders' table `drawn`: a second reading, expressions held.
     """
     used = {name: networks[name] for name in networks if name in LatentNetworks.__dataclass_fields__}
     try:
         parts = LatentNetworks(**used)  # type: ignore[arg-type]
     except TypeError:
         raise _other_networks(folder, networks, "latent") from None
-    if second_reading and "second_reading" in folder.config:
+    if has_table and "second_reading" in folder.config:
         parts = _with_second_reading(folder, networks, parts)
     refinement = from_dict(RefinementConfig, folder.config.get("refinement", {"steps": 0}), where="refinement: ")
+    if not has_table:
+        refinement = replace(refinement, hold_expressions=False)
     return LatentReenactor(parts, name=name, framing=_framing(folder), refinement=refinement)
 
 

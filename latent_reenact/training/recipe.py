@@ -75,6 +75,10 @@ class RecipeConfig:
     def __post_init__(self) -> None:
         if self.second_reading is not None and self.shifts is None:
             raise ConfigError("second_reading: got it without shifts, expected both: the shifts draw what it reads")
+        if self.refinement.hold_expressions and self.shifts is None:
+            raise ConfigError(
+                "refinement.hold_expressions: got it without shifts, expected both: their table tells expressions"
+            )
 
 
 def run_recipe(config: RecipeConfig, *, init_from: str | Path | None = None) -> Path:

@@ -92,7 +92,7 @@ def add_shifts(
         and isinstance(control, MotionControl)
     ):
         raise ConfigError(f"{model}: got networks {', '.join(networks)}; shifts need a latent model's factors, control")
-    plain = latent(source, networks, source.name, second_reading=False)  # which may want the table that is fitted here
+    plain = latent(source, networks, source.name, has_table=False)  # it is fitted here
     linear, square = fit_curves(factors, control, mesh, config)
     rest, drawn = fit_rest(plain, factors, mesh, config), fit_drawn(factors, control, mesh, config)
     networks["control"] = with_shifts(control, ControlShiftsConfig.of(rest, linear, square, drawn))

@@ -76,6 +76,18 @@ def test_feature_each_picture_is_refined_as_if_alone(generator) -> None:
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)
 
 
+def test_feature_held_directions_stay_where_the_encoder_left_them(generator) -> None:
+    images, start = pictures(generator, 3), torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(9))
+    directions = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 0], [3.0, 2, 0, 0, 0, 0, 0, 0]])  # oblique, of any length
+    config = RefinementConfig(steps=20)
+    free, held = (refine(generator, images, start, config, held=rows) for rows in (None, directions))
+    moved = (held - start).mean(1)  # [2, 8]
+    assert moved[:, :2].abs().max() < 1e-5
+    assert (free - start).mean(1)[:, :2].abs().max() > 1e-2
+    assert moved[:, 2:].abs().max() > 1e-2
+    assert (held - start)[..., :2].abs().max() > 1e-3  # a layer may, where the others make up for it
+
+
 def test_feature_an_embedder_takes_part(generator) -> None:
     class Embedder(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

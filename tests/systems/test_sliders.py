@@ -12,6 +12,7 @@ import torch
 from latent_reenact.editing import read_settings
 from latent_reenact.errors import ConfigError, CorruptFileError, UsageError
 from latent_reenact.models import ControlShiftsConfig, FaceReader, FaceReaderConfig, MotionControl
+from latent_reenact.models.refinement import RefinementConfig
 from latent_reenact.models.second_reading import SecondReadingConfig, read_twice
 from latent_reenact.systems import LatentReenactor, load
 
@@ -56,6 +57,28 @@ def test_smoke(system, person) -> None:
 def test_feature_nothing_set_is_the_person_as_pictured(system, person) -> None:
     own = system.networks.mapper(torch.tensor(person.w_plus)[None], torch.tensor(person.motion)[None])
     np.testing.assert_allclose(system.pose(person).w_plus, own[0], atol=1e-5)
+
+
+def test_feature_refinement_may_leave_expressions_to_the_encoder() -> None:
+    networks = reenactor("read twice").networks
+    drawn = []
+    for steps, hold in ((0, False), (10, False), (10, True)):
+        refinement = RefinementConfig(steps=steps, hold_expressions=hold)
+        system = LatentReenactor(networks, name="tiny", refinement=refinement)
+        person = system.identity(tiny.picture(1, 32), aligned=True)
+        drawn.append(float(networks.control.drawn(torch.tensor(person.w_plus)[None])[0, 1]))  # the smile
+    start, free, held = drawn
+    assert held == pytest.approx(start, abs=1e-4)
+    assert abs(free - start) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["codes", "none"])
+def test_exception_expressions_are_held_by_a_table_alone(kind) -> None:
+    networks = reenactor("codes").networks
+    if kind == "none":
+        networks = replace(networks, control=None)
+    with pytest.raises(ConfigError, match=r"hold_expressions: got a model without sliders.*recipe shifts"):
+        LatentReenactor(networks, name="tiny", refinement=RefinementConfig(hold_expressions=True))
 
 
 def test_feature_at_rest_does_not_ask_what_the_picture_shows(system, person) -> None:

@@ -117,6 +117,16 @@ def test_feature_a_model_that_reads_twice(folder, tmp_path) -> None:
         load(tmp_path / "blind", device="cpu")
 
 
+def test_feature_a_model_that_holds_expressions(folder, tmp_path) -> None:
+    """Fitted before there is a table to hold them by, and opened with it."""
+    about = {**tiny.ABOUT, "refinement": {"steps": 2, "hold_expressions": True}}
+    save_networks(tmp_path / "model", load_networks(folder / "tiny"), about)
+    with pytest.raises(ConfigError, match="recipe shifts"):
+        load(tmp_path / "model", device="cpu")
+    add_shifts(tmp_path / "model", tmp_path / "model", tiny_mesh(), ShiftsFitConfig(people=3, settings=40, inverted=2))
+    assert load(tmp_path / "model", device="cpu").identity(tiny.picture(1), aligned=True).w_plus.any()
+
+
 def test_feature_sliders_go_where_the_world_says() -> None:
     """People that the fit has not seen go, on average, where the exact w goes; this mapping is random, not trained."""
     mesh, mapping, sliders = tiny_mesh(), factor_mapping(), control()
